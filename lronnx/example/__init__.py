@@ -1,0 +1,1 @@
+"""A small trained network and two points, to try lronnx on."""

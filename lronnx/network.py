@@ -1,0 +1,556 @@
+"""A loaded network: what the file holds, whether it is piecewise affine, and the walks along segments."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from math import prod
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lronnx import dependence, linearize, onnx_io, session
+from lronnx.dependence import Labels
+from lronnx.errors import InputError, ModelError, NotPiecewiseAffineError, Refusal
+from lronnx.graph import Array, Graph, Node, Value
+from lronnx.onnx_io import Model
+from lronnx.ops import Kind
+from lronnx.ops.switching import FRESH, STEP
+from lronnx.regions import PathWalk, SelfCheck, Walk
+from lronnx.walker import Evaluation, Progress, SegmentResult, Walker
+
+PRECISIONS = {"double": "float64", "single": "float32"}
+# The original model is evaluated at the ends of a segment and at this many edges and midpoints inside.
+COMPARED_POINTS = 16
+# What float32 rounding through a network explains, relative to the largest output and to how far outputs move.
+VALUE_TOLERANCE = {"float64": 1e-9, "float32": 2e-4, "float16": 5e-2}
+
+
+@dataclass(frozen=True)
+class NodeReport:
+    """One node as ``inspect`` shows it. ``units``: piecewise-linear units of one sample; ``reason``: why refused or cut.
+
+    ``kind``: constant, affine, switching, cut, refused or unused.
+    """
+
+    index: int
+    name: str
+    label: str
+    op_type: str
+    output: str
+    shape: tuple[int | str, ...] | None
+    kind: str
+    units: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What is known of a model without walking it, piecewise affine or not."""
+
+    name: str
+    sha256: str
+    producer: str
+    opsets: Mapping[str, int]
+    inputs: tuple[Value, ...]
+    outputs: tuple[Value, ...]
+    nodes: tuple[NodeReport, ...]
+    refusals: tuple[Refusal, ...]
+    notices: tuple[str, ...]
+    units: int
+    piecewise_affine: bool
+
+
+@dataclass(frozen=True)
+class _Study:
+    """A model with everything that loading finds out about it."""
+
+    model: Model
+    input_name: str
+    asked: str
+    labels: Labels
+    variable: set[str]
+    values: Mapping[str, Value]
+    contents: Mapping[str, Array]
+    feeds: Mapping[str, Array]
+    problem: str
+    notices: tuple[str, ...]
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        return {name: value.dims for name, value in self.values.items()}
+
+    def units(self, node: Node) -> int:
+        if self.labels.kinds.get(node.label) is not Kind.SWITCHING or node.label not in self.labels.needed:
+            return 0
+        value = self.values.get(node.outputs[0])
+        return prod(value.dims) if value is not None else 0
+
+
+def _study(
+    path: str | os.PathLike[str],
+    output: str | None,
+    fixed_inputs: Mapping[str, ArrayLike] | None,
+    shapes: Mapping[str, Sequence[int]] | None,
+    lenient: bool = False,
+) -> _Study:
+    fixed = {name: np.asarray(array) for name, array in (fixed_inputs or {}).items()}
+    model = onnx_io.read_model(path, shapes)
+    graph = model.graph
+    _check_fixed(graph, fixed, model.path)
+    free = [name for name in graph.inputs if name not in fixed]
+    notices: list[str] = []
+    if not free:
+        raise InputError(f"{model.path}: every input is fixed or the model has none: there is no input to vary")
+    if len(free) > 1:
+        text = (
+            f"{model.path} has {len(free)} free inputs ({', '.join(free)}); fix all but one with --input NAME=FILE "
+            f"(fixed_inputs= in Python)"
+        )
+        if not lenient:
+            raise InputError(text)
+        notices.append(text)
+    input_name = free[0]
+    declared = graph.values[input_name]
+    if declared.dtype not in ("float32", "float64", "float16"):
+        text = (
+            f"the input '{input_name}' of {model.path} is {declared.dtype}: only floating-point inputs can be moved along"
+        )
+        if not lenient:
+            raise InputError(f"{text}; fix it with --input {input_name}=FILE if there is another")
+        notices.append(text)
+    asked = _choose_output(graph, output, model.path)
+    others = [name for name in graph.outputs if name != asked]
+    if others and output is None:
+        notices.append(f"analysing the output '{asked}', not {', '.join(others)} (--output NAME chooses)")
+    variable = dependence.variable_tensors(graph, input_name)
+    for name in free[1:]:
+        variable |= dependence.variable_tensors(graph, name)
+    relevant = graph.nodes if lenient else graph.ancestors([asked])
+    feeds = {name: _sample(graph.values[name]) for name in free}
+    feeds |= {name: _typed(array, graph.values[name]) for name, array in fixed.items()}
+    tensors = [name for node in relevant for name in node.outputs if name]
+    values = {name: value for name, value in graph.values.items() if name in graph.constants or name in graph.inputs}
+    contents: dict[str, Array] = {**graph.constants, **{k: v for k, v in feeds.items() if k in fixed}}
+    problem = ""
+    try:
+        trial = session.observe(model.bytes, feeds, tensors, set(tensors) - variable, str(model.path))
+        values |= trial.values
+        contents |= trial.contents
+    except ModelError as error:
+        problem = str(error)
+    known = {name: value.dims for name, value in values.items()}
+    labels = dependence.label(graph, asked, variable, contents, known)
+    if labels.cut:
+        names = ", ".join(f"{node.op_type} '{node.label}'" for node in reversed(labels.cut))
+        notices.append(f"cut off at the output: {names}; analysing '{labels.output}' in front of it")
+    if asked not in variable and not labels.refusals:
+        notices.append(f"the output '{asked}' does not depend on the input '{input_name}'")
+    for name, array in contents.items():
+        if name in trial_contents(contents, graph):
+            onnx_io.check_finite(array, f"the constant tensor '{name}' computed by {model.path}")
+    return _Study(
+        model, input_name, asked, labels, variable, values, contents, feeds, problem, tuple(notices)
+    )
+
+
+def trial_contents(contents: Mapping[str, Array], graph: Graph) -> set[str]:
+    """The tensors that were computed rather than stored, and that affine nodes may read."""
+    return {name for name in contents if name not in graph.constants}
+
+
+def _check_fixed(graph: Graph, fixed: Mapping[str, Array], path: Path) -> None:
+    for name, array in fixed.items():
+        if name not in graph.inputs:
+            raise InputError(f"--input {name}: {path} has no such input; it has {', '.join(graph.inputs)}")
+        expected = graph.values[name].dims
+        if prod(expected) != array.size:
+            raise InputError(f"--input {name}: the model expects shape {expected}, the array has {array.shape}")
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise InputError(f"--input {name}: the array holds NaN or infinity")
+
+
+def _choose_output(graph: Graph, output: str | None, path: Path) -> str:
+    if not graph.outputs:
+        raise ModelError(f"{path} has no output")
+    if output is None:
+        return graph.outputs[0]
+    made = {name for node in graph.nodes for name in node.outputs if name}
+    if output not in graph.outputs and output not in made:
+        raise InputError(f"--output {output}: {path} has no such tensor; its outputs are {', '.join(graph.outputs)}")
+    return output
+
+
+def _sample(value: Value) -> Array:
+    """A harmless input to find shapes with."""
+    shape = value.dims
+    if value.dtype in ("float16", "float32", "float64"):
+        return np.linspace(0.1, 0.9, max(prod(shape), 1)).astype(value.dtype)[: prod(shape)].reshape(shape)
+    try:
+        return np.zeros(shape, np.dtype(value.dtype))
+    except TypeError:
+        return np.zeros(shape, np.float32)
+
+
+def _typed(array: Array, value: Value) -> Array:
+    return np.asarray(array, dtype=np.dtype(value.dtype)).reshape(value.dims)
+
+
+def inspect(
+    path: str | os.PathLike[str],
+    *,
+    output: str | None = None,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+) -> Inspection:
+    """Look at a model without walking it, also at one that is not piecewise affine.
+
+    Raises InputError or ModelError if the file cannot be read or is no valid model.
+    """
+    study = _study(path, output, None, shapes, lenient=True)
+    graph, labels = study.model.graph, study.labels
+    refused = {refusal.index: refusal for refusal in labels.refusals}
+    cut = {node.label for node in labels.cut}
+    if study.problem and not labels.refusals:
+        raise ModelError(study.problem)
+    reports: list[NodeReport] = []
+    for node in graph.nodes:
+        kind, reason = _describe(node, study, refused, cut)
+        first = next((name for name in node.outputs if name), "")
+        value = study.values.get(first)
+        units = study.units(node) if kind == "switching" else 0
+        shape = value.shape if value is not None else None
+        op_type = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
+        reports.append(NodeReport(node.index, node.name, node.label, op_type, first, shape, kind, units, reason))
+    notices = study.notices if not study.problem else (*study.notices, study.problem)
+    return Inspection(
+        study.model.path.name,
+        study.model.sha256,
+        study.model.producer,
+        graph.opsets,
+        tuple(graph.values[name] for name in graph.inputs),
+        tuple(_output_value(study, name) for name in graph.outputs),
+        tuple(reports),
+        labels.refusals,
+        notices,
+        sum(report.units for report in reports),
+        not labels.refusals,
+    )
+
+
+def _output_value(study: _Study, name: str) -> Value:
+    value = study.values.get(name) or study.model.graph.values.get(name)
+    return value if value is not None else Value(name, "unknown", None)
+
+
+def _describe(node: Node, study: _Study, refused: Mapping[int, Refusal], cut: set[str]) -> tuple[str, str]:
+    if node.index in refused:
+        return "refused", refused[node.index].reason
+    if node.label in cut:
+        return "cut", "behind the analysed output"
+    kind = study.labels.kinds.get(node.label)
+    if kind is None:
+        return "unused", "the analysed output does not depend on it"
+    if kind is Kind.CONSTANT:
+        return "constant", ""
+    if node.label not in study.labels.needed:
+        return "unused", "its value is not needed"
+    if kind is Kind.CONDITION:
+        return "switching", "condition of a choice"
+    return kind.value, ""
+
+
+def load(
+    path: str | os.PathLike[str],
+    *,
+    output: str | None = None,
+    fixed_inputs: Mapping[str, ArrayLike] | None = None,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+) -> Network:
+    """Read an ONNX network for walking.
+
+    ``output``: the tensor to analyse (default: the first output). ``fixed_inputs``: content of every input but one.
+    ``shapes``: per input, where the file leaves more than the batch open.
+
+    Raises InputError (wrong arguments or unreadable file), ModelError (no valid ONNX model) or
+    NotPiecewiseAffineError, which names every node that is refused.
+    """
+    study = _study(path, output, fixed_inputs, shapes)
+    if study.labels.refusals:
+        raise NotPiecewiseAffineError(
+            study.labels.refusals,
+            "lronnx inspect shows every node; --output NAME analyses the network up to a tensor in front of these",
+        )
+    if study.problem:
+        raise ModelError(study.problem)
+    return Network(study)
+
+
+class Network:
+    """A piecewise-affine network with one input that varies and one output that is analysed.
+
+    ``input_shape`` is one sample's shape as the model declares it, a symbolic batch taken as 1; ``outputs`` is
+    the number m of output elements of one sample. ``notices`` tell what was cut or left out.
+    """
+
+    def __init__(self, study: _Study) -> None:
+        self._study = study
+        self.path = study.model.path
+        self.name = study.model.path.name
+        self.sha256 = study.model.sha256
+        self.metadata = study.model.metadata
+        self.graph: Graph = replace(study.model.graph, values={**study.model.graph.values, **study.values})
+        self.input_name = study.input_name
+        self.input_shape: tuple[int, ...] = study.values[study.input_name].dims
+        self.output_name = study.labels.output
+        value = study.values.get(self.output_name)
+        self.outputs = prod(value.dims) if value is not None else study.contents[self.output_name].size
+        self.units = sum(study.units(node) for node in self.graph.nodes)
+        self.notices = study.notices
+        self._sessions: dict[tuple[str, str, str], tuple[linearize.Program, session.Session]] = {}
+
+    def __repr__(self) -> str:
+        return f"<lronnx.Network {self.name}: {self.units} units, input {self.input_shape}, {self.outputs} outputs>"
+
+    # ---- programs
+
+    def _program(self, mode: str, precision: str, device: str) -> linearize.Program:
+        study = self._study
+        dtype = PRECISIONS[precision]
+        # The CPU provider convolves in single precision only; CUDA in both.
+        native = precision == "single" or device == "cuda"
+        return linearize.build(
+            study.model.graph,
+            study.labels,
+            self.input_name,
+            study.contents,
+            study.shapes,
+            mode=mode,
+            dtype=dtype,
+            native=native,
+        )
+
+    def _runner(self, mode: str, precision: str, device: str) -> tuple[linearize.Program, session.Session]:
+        key = (mode, precision, device)
+        if key not in self._sessions:
+            program = self._program(mode, precision, device)
+            self._sessions[key] = program, session.Session(program.graph, device)
+        return self._sessions[key]
+
+    @cached_property
+    def _original(self) -> session.Original:
+        return session.Original(self._study.model.bytes, self.output_name, str(self.path))
+
+    def original(self, point: ArrayLike) -> NDArray[np.float64]:
+        """The analysed output of the model as it was exported, run by onnxruntime on one sample: (m,)."""
+        feeds = dict(self._study.feeds)
+        feeds[self.input_name] = np.asarray(point, dtype=np.float64).reshape(self.input_shape)
+        if self.output_name not in self._study.variable:
+            return np.asarray(self._study.contents[self.output_name], dtype=np.float64).ravel()
+        return self._original(feeds)
+
+    def linearize(self, *, precision: str = "double") -> bytes:
+        """The linearized program as an ONNX model.
+
+        Inputs ``point`` and ``direction``, (lanes, *input_shape); outputs ``value`` and ``slope``, (lanes, m),
+        of the linear region that the path from the point in that direction enters, and per switching function
+        its state, value, slope and rate (see the README). Raises InputError for an unknown precision.
+        """
+        _check_precision(precision)
+        program = self._program(FRESH, precision, "cpu")
+        return onnx_io.to_bytes(program.graph, description=f"linearized from {self.name} (sha256 {self.sha256})")
+
+    # ---- walks
+
+    def walk(
+        self,
+        start: ArrayLike,
+        end: ArrayLike,
+        *,
+        precision: str = "double",
+        device: str = "auto",
+        lanes: int | None = None,
+        max_regions: int | None = None,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> Walk:
+        """All linear regions on the segment from ``start`` to ``end``, arrays of one sample's shape.
+
+        ``precision``: ``double``, or ``single`` for exploring. ``device``: ``auto``, ``cpu`` or ``cuda``. ``lanes``:
+        how many sub-intervals are walked side by side. ``max_regions`` ends the walk early.
+
+        Raises InputError if an argument does not fit.
+        """
+        points = np.stack([self._point(start, "start"), self._point(end, "end")])
+        path = self.walk_path(
+            points, precision=precision, device=device, lanes=lanes, max_regions=max_regions, progress=progress
+        )
+        if not path.segments:
+            raise KeyboardInterrupt
+        return path.segments[0]
+
+    def walk_path(
+        self,
+        points: ArrayLike,
+        *,
+        closed: bool = False,
+        precision: str = "double",
+        device: str = "auto",
+        lanes: int | None = None,
+        max_regions: int | None = None,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> PathWalk:
+        """Walk the segments between neighbouring ``points`` (P, *sample), and back to the first if ``closed``.
+
+        Ctrl-C ends the walk; the result holds what is contiguous from the first point on and is marked partial.
+        Raises InputError if an argument does not fit.
+        """
+        begin = time.perf_counter()
+        path = self._points(points)
+        if closed:
+            path = np.concatenate([path, path[:1]])
+        _check_precision(precision)
+        if max_regions is not None and max_regions < 1:
+            raise InputError(f"max_regions must be at least 1, not {max_regions}")
+        lengths = np.sqrt(np.square(np.diff(path.reshape(len(path), -1), axis=0)).sum(axis=1))
+        if not lengths.all():
+            segment = int(np.flatnonzero(lengths == 0)[0])
+            raise InputError(f"segment {segment} starts where it ends: it has no direction")
+        device = session.choose_device(device)
+        program, step = self._runner(STEP, precision, device)
+        afresh, fresh = self._runner(FRESH, precision, device)
+        count = self._lanes(lanes, len(lengths))
+        walker = Walker(program.groups, self._evaluate(program, afresh, step, fresh), program.dtype, count)
+        results = walker.run(path, max_regions, progress)
+        seconds = time.perf_counter() - begin
+        partial = walker.interrupted or not all(result.complete for result in results) or len(results) < len(lengths)
+        total = sum(len(result.t) - 1 for result in results) or 1
+        walks = tuple(
+            self._finish(result, path[i], path[i + 1], float(lengths[i]), walker, total, seconds, precision)
+            for i, result in enumerate(results)
+        )
+        return PathWalk(
+            segments=walks,
+            closed=closed,
+            partial=partial,
+            seconds=time.perf_counter() - begin,
+            engine="walk",
+            precision=precision,
+            device=device,
+            lanes=count,
+        )
+
+    def _point(self, point: ArrayLike, name: str) -> NDArray[np.float64]:
+        array = np.asarray(point)
+        if array.dtype.kind not in "fiub":
+            raise InputError(f"{name} must hold real numbers, not {array.dtype}")
+        array = array.astype(np.float64)
+        if _without_leading_ones(array.shape) != _without_leading_ones(self.input_shape):
+            raise InputError(
+                f"{name} has shape {array.shape}; the network's input '{self.input_name}' has shape {self.input_shape}"
+            )
+        if not np.isfinite(array).all():
+            raise InputError(f"{name} holds NaN or infinity")
+        return array.reshape(self.input_shape)
+
+    def _points(self, points: ArrayLike) -> NDArray[np.float64]:
+        listed = list(np.asarray(points)) if isinstance(points, np.ndarray) else list(points)  # type: ignore[arg-type]
+        if len(listed) < 2:
+            raise InputError(f"a path needs at least 2 points, not {len(listed)}")
+        return np.stack([self._point(point, f"point {i}") for i, point in enumerate(listed)])
+
+    def _lanes(self, wanted: int | None, segments: int) -> int:
+        """How many lanes keep a step's tensors in the processor's caches and the memory small."""
+        if wanted is not None:
+            if wanted < 1:
+                raise InputError(f"lanes must be at least 1, not {wanted}")
+            return wanted
+        size = max(self.units, prod(self.input_shape), 1)
+        return int(np.clip(2 ** int(np.log2(max(600_000 / size, 1))), 1, 256))
+
+    @staticmethod
+    def _evaluate(
+        program: linearize.Program, afresh: linearize.Program, step: session.Session, fresh: session.Session
+    ) -> Callable[[Array, Array, Sequence[Array] | None], Evaluation]:
+        states = [group.state for group in program.groups]
+        # The two programs name some tensors differently; the walk knows the names of the first.
+        renamed = {
+            getattr(other, key): getattr(group, key)
+            for group, other in zip(program.groups, afresh.groups, strict=True)
+            for key in ("state", "value", "slope", "rate", "best", "lowest", "scale")
+        }
+
+        def evaluate(points: Array, directions: Array, pattern: Sequence[Array] | None) -> Evaluation:
+            feeds: dict[str, Array] = {linearize.POINT: points, linearize.DIRECTION: directions}
+            if pattern is None:
+                results = fresh(feeds)
+                tensors = {renamed.get(k, k): v for k, v in zip(fresh.outputs, results, strict=True)}
+            else:
+                feeds.update(zip(states, pattern, strict=True))
+                tensors = dict(zip(step.outputs, step(feeds), strict=True))
+            return Evaluation(tensors[linearize.VALUE], tensors[linearize.SLOPE], tensors)
+
+        return evaluate
+
+    def _finish(
+        self,
+        result: SegmentResult,
+        start: NDArray[np.float64],
+        end: NDArray[np.float64],
+        length: float,
+        walker: Walker,
+        total: int,
+        seconds: float,
+        precision: str,
+    ) -> Walk:
+        """A segment's walk with its self-check; evaluations and time are shared out by regions."""
+        share = (len(result.t) - 1) / total
+        error, tolerance, compared = self._compare(result, start, end, walker.dtype)
+        check = SelfCheck(result.contradictions, result.mismatches, error, tolerance, compared)
+        return Walk(
+            t=result.t,
+            values=result.values,
+            slopes=result.slopes,
+            switches=result.switches,
+            length=length,
+            self_check=check,
+            partial=not result.complete,
+            forward_passes=round(2 * walker.evaluations * share),
+            seconds=seconds * share,
+            precision=precision,
+        )
+
+    def _compare(
+        self, result: SegmentResult, start: NDArray[np.float64], end: NDArray[np.float64], dtype: str
+    ) -> tuple[float, float, int]:
+        """Largest difference from the original model at the ends, and at some edges and midpoints in between."""
+        edges = result.t
+        picks = np.unique(np.linspace(0, len(edges) - 1, COMPARED_POINTS // 2).astype(int))
+        places = [(float(edges[i]), result.values[i]) for i in picks]
+        for i in np.unique(np.linspace(0, len(edges) - 2, COMPARED_POINTS // 2).astype(int)):
+            middle = (edges[i] + edges[i + 1]) / 2
+            places.append((float(middle), (result.values[i] + result.values[i + 1]) / 2))
+        error, scale = 0.0, 0.0
+        # The original reads float32 inputs: their rounding moves the point, and the outputs by the slope.
+        move = float(np.abs(result.slopes).max(initial=0.0))
+        precision = self._original.precision if self.output_name in self._study.variable else dtype
+        for t, value in places:
+            exact = self.original(start + t * (end - start))
+            if not np.isfinite(exact).all():
+                return float("inf"), 0.0, len(places)
+            error = max(error, float(np.abs(exact - value).max(initial=0.0)))
+            scale = max(scale, float(np.abs(value).max(initial=0.0)))
+        coarsest = max((precision, dtype), key=lambda name: VALUE_TOLERANCE[name])
+        return error, VALUE_TOLERANCE[coarsest] * (scale + 1e-3 * move + 1e-6), len(places)
+
+
+def _without_leading_ones(shape: Sequence[int]) -> tuple[int, ...]:
+    first = next((i for i, d in enumerate(shape) if d != 1), len(shape))
+    return tuple(shape[first:])
+
+
+def _check_precision(precision: str) -> None:
+    if precision not in PRECISIONS:
+        raise InputError(f"unknown precision '{precision}': use double or single")

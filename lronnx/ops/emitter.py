@@ -1,0 +1,298 @@
+"""Writes the nodes of a program that treats many lanes at once.
+
+A tensor of the source network, of a known shape for one sample, becomes a program tensor with one more axis in
+front, the lanes. So no network needs a batch axis of its own: a weight on the left of a product, an input
+without batch axis, a Reshape to a hard-coded batch of 1 or rows that are mixed on purpose are all
+just shapes of one sample.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import prod
+
+import numpy as np
+
+from lronnx.graph import Array, Attribute, Graph, Node, Value, freeze
+from lronnx.ops.record import Lookup
+
+LANES = "lanes"
+# An operator that every device runs in double precision, to try a device out.
+SIMPLEST = "Neg"
+# Stands for minus infinity in padding: products with zero stay finite.
+LOWEST = {"float64": -1e300, "float32": -1e37}
+
+
+@dataclass(frozen=True, slots=True)
+class Lanes:
+    """A program tensor holding one tensor of the network for every lane.
+
+    ``shape`` is one sample's shape as the network sees it. Axis i + 1 of the program tensor holds the
+    network's axis ``order[i]``: a Transpose costs nothing until somebody needs another order.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    order: tuple[int, ...]
+
+    @property
+    def physical(self) -> tuple[int, ...]:
+        """The program tensor's shape without the lanes."""
+        return tuple(self.shape[axis] for axis in self.order)
+
+    @property
+    def size(self) -> int:
+        return prod(self.shape)
+
+    def axis(self, logical: int) -> int:
+        """Where the program tensor keeps the network's axis ``logical`` (may be negative)."""
+        return self.order.index(logical % len(self.shape)) + 1
+
+
+def row_major_order(rank: int) -> tuple[int, ...]:
+    return tuple(range(rank))
+
+
+class Emitter:
+    """Collects nodes and constants of a program.
+
+    ``dtype``: of all floating-point tensors. ``native``: whether the runtime has convolution kernels of this
+    dtype; otherwise convolutions are lowered to matrix products. ``probe`` runs one node on arrays.
+    ``shapes``: of the source network's tensors, one sample each.
+    """
+
+    def __init__(
+        self,
+        dtype: str,
+        native: bool,
+        shapes: Mapping[str, tuple[int, ...]],
+        opset: int,
+        probe: Callable[[Node, Sequence[Array | None]], list[Array]],
+        lookup: Lookup,
+    ) -> None:
+        self.dtype = np.dtype(dtype)
+        self.native = native
+        self.shapes = shapes
+        self.opset = opset
+        self.probe = probe
+        self.lookup = lookup
+        self.values: dict[str, Lanes] = {}
+        self.slopes: dict[str, Lanes] = {}
+        self.nodes: list[Node] = []
+        self.constants: dict[str, Array] = {}
+        self._by_content: dict[bytes, str] = {}
+        self._written: dict[tuple[object, ...], tuple[str, ...]] = {}
+        self._scope = ""
+        self._used: dict[str, int] = {}
+        self._zero: str | None = None
+        self.first_input: str = ""
+
+    # ---- nodes and constants
+
+    def scope(self, label: str) -> None:
+        """Name the tensors that follow after a node of the network."""
+        self._scope = label
+
+    def fresh(self, hint: str) -> str:
+        """A tensor name that is not in use yet."""
+        base = f"{self._scope}/{hint}" if self._scope else hint
+        for suffix in itertools.count(self._used.get(base, 0)):
+            name = f"{base}_{suffix}" if suffix else base
+            if name not in self._used:
+                self._used[base] = suffix + 1
+                self._used[name] = 1
+                return name
+        raise AssertionError
+
+    def constant(self, array: Array | Sequence[int] | float, hint: str = "constant") -> str:
+        """The name of a constant of this content; floating-point content takes the program's dtype."""
+        held = np.asarray(array)
+        if held.dtype.kind == "f":
+            held = held.astype(self.dtype)
+        held = np.ascontiguousarray(held).reshape(held.shape)
+        digest = hashlib.sha256(f"{held.dtype}{held.shape}".encode() + held.tobytes()).digest()
+        if digest not in self._by_content:
+            name = self.fresh(hint)
+            self._by_content[digest] = name
+            held.setflags(write=False)
+            self.constants[name] = held
+        return self._by_content[digest]
+
+    def op(
+        self, op_type: str, inputs: Sequence[str], outputs: int = 1, hint: str = "", **attributes: Attribute
+    ) -> tuple[str, ...]:
+        """Append a node and return its outputs; the same operator on the same inputs is written once."""
+        key = (op_type, tuple(inputs), outputs, tuple(sorted((k, str(v)) for k, v in attributes.items())))
+        if key in self._written:
+            return self._written[key]
+        made = tuple(self.fresh(hint or op_type) for _ in range(outputs))
+        index = len(self.nodes)
+        node = Node(index, made[0], made[0], "", op_type, tuple(inputs), made, freeze(attributes))
+        self.nodes.append(node)
+        self._written[key] = made
+        return made
+
+    def one(self, op_type: str, *inputs: str, hint: str = "", **attributes: Attribute) -> str:
+        """Append a node with one output."""
+        return self.op(op_type, inputs, hint=hint, **attributes)[0]
+
+    def rename(self, name: str, hint: str) -> str:
+        """The same tensor under a name of its own."""
+        return self.one("Identity", name, hint=hint)
+
+    # ---- lanes and layouts
+
+    def row_major(self, x: Lanes) -> Lanes:
+        return self.reorder(x, row_major_order(len(x.shape)))
+
+    def reorder(self, x: Lanes, order: tuple[int, ...]) -> Lanes:
+        """The same tensor with its axes stored in another order."""
+        if x.order == order:
+            return x
+        target = tuple(x.shape[axis] for axis in order)
+        if [a for a in x.order if x.shape[a] != 1] == [a for a in order if x.shape[a] != 1]:
+            name = self._reshape(x.name, target)
+        else:
+            permutation = (0, *(x.order.index(axis) + 1 for axis in order))
+            name = self.one("Transpose", x.name, perm=permutation)
+        return Lanes(name, x.shape, order)
+
+    def _reshape(self, name: str, physical: Sequence[int]) -> str:
+        return self.one("Reshape", name, self.constant(np.array([-1, *physical], np.int64), "shape"))
+
+    def reshape(self, x: Lanes, shape: Sequence[int]) -> Lanes:
+        """The sample's elements, in row-major order, under another shape."""
+        shape = tuple(shape)
+        if shape == x.shape:
+            return x
+        kept = [a for a in x.order if x.shape[a] != 1]
+        if [x.shape[a] for a in sorted(kept)] == [d for d in shape if d != 1]:
+            # Only axes of size 1 come or go: the storage order survives.
+            rank = {axis: i for i, axis in enumerate(sorted(kept))}
+            wide = [i for i, d in enumerate(shape) if d != 1]
+            ones = [i for i, d in enumerate(shape) if d == 1]
+            order = (*ones, *(wide[rank[a]] for a in kept))
+            target = tuple(shape[axis] for axis in order)
+            name = x.name if target == x.physical else self._reshape(x.name, target)
+            return Lanes(name, shape, order)
+        x = self.row_major(x)
+        return Lanes(self._reshape(x.name, shape), shape, row_major_order(len(shape)))
+
+    def align(self, x: Lanes, rank: int) -> Lanes:
+        """Leading axes of size 1 up to ``rank``, as broadcasting reads a shape."""
+        missing = rank - len(x.shape)
+        if missing <= 0:
+            return x
+        shape = (1,) * missing + x.shape
+        order = (*range(missing), *(axis + missing for axis in x.order))
+        return Lanes(self._reshape(x.name, tuple(shape[a] for a in order)), shape, order)
+
+    def broadcast(self, *tensors: Lanes) -> list[Lanes]:
+        """The same rank and storage order for all, so that elementwise operators may combine them."""
+        rank = max(len(x.shape) for x in tensors)
+        aligned = [self.align(x, rank) for x in tensors]
+        order = max(aligned, key=lambda x: x.size).order
+        return [self.reorder(x, order) for x in aligned]
+
+    def beside(self, array: Array, order: Sequence[int]) -> str:
+        """A constant that broadcasts, as the network's own broadcasting does, against a tensor stored in ``order``."""
+        array = np.asarray(array)
+        if array.ndim == 0:
+            return self.constant(array)
+        array = array.reshape((1,) * (len(order) - array.ndim) + array.shape)
+        return self.constant(np.expand_dims(array.transpose(order), 0))
+
+    def elementwise(self, op_type: str, x: Lanes, array: Array, *, swapped: bool = False) -> Lanes:
+        """``op_type`` of a tensor and a constant (``swapped``: of the constant and the tensor)."""
+        array = np.asarray(array)
+        x = self.align(x, array.ndim)
+        operands = (x.name, self.beside(array, x.order))
+        shape = np.broadcast_shapes(x.shape, array.shape)
+        return Lanes(self.one(op_type, *(operands[::-1] if swapped else operands)), shape, x.order)
+
+    def combine(self, op_type: str, *tensors: Lanes) -> Lanes:
+        """``op_type`` of several tensors, elementwise."""
+        aligned = self.broadcast(*tensors)
+        shape = np.broadcast_shapes(*(x.shape for x in aligned))
+        return Lanes(self.one(op_type, *(x.name for x in aligned)), shape, aligned[0].order)
+
+    def unary(self, op_type: str, x: Lanes, **attributes: Attribute) -> Lanes:
+        return replace(x, name=self.one(op_type, x.name, **attributes))
+
+    def add(self, x: Lanes, bias: Array | None, slope: bool) -> Lanes:
+        """``x + bias``; a slope keeps its shape but takes no bias."""
+        if bias is None:
+            return x
+        if slope or not np.any(bias):
+            shape = np.broadcast_shapes(x.shape, np.shape(bias))
+            return x if shape == x.shape else self.elementwise("Mul", x, np.ones(np.shape(bias)))
+        return self.elementwise("Add", x, bias)
+
+    def held(self, array: Array, slope: bool) -> Lanes:
+        """A constant of the network as a tensor of lanes (its slope is zero)."""
+        array = np.asarray(array, dtype=self.dtype)
+        zero = self._zero_lane()
+        rank = array.ndim
+        zero = self._reshape(zero, (1,) * rank)
+        content = np.zeros_like(array) if slope else array
+        name = self.one("Add", zero, self.constant(np.expand_dims(content, 0)))
+        return Lanes(name, array.shape, row_major_order(rank))
+
+    def _zero_lane(self) -> str:
+        if self._zero is None:
+            flat = self.one("Flatten", self.first_input, axis=1)
+            one = self.slice(flat, {1: (0, 1, 1)})
+            self._zero = self.one("Mul", one, self.constant(np.zeros(())))
+        return self._zero
+
+    def slice(self, name: str, ranges: Mapping[int, tuple[int, int, int]]) -> str:
+        """Cut a program tensor: per program axis (start, end, step)."""
+        axes = sorted(ranges)
+        columns = [self.constant(np.array([ranges[a][i] for a in axes], np.int64), "range") for i in range(3)]
+        names = [columns[0], columns[1], self.constant(np.array(axes, np.int64), "axes"), columns[2]]
+        return self.one("Slice", name, *names)
+
+    def pad(self, name: str, rank: int, widths: Mapping[int, tuple[int, int]], value: float = 0.0) -> str:
+        """Pad (or, if negative, crop) axes of a program tensor of ``rank`` axes, the lanes included."""
+        if not any(any(width) for width in widths.values()):
+            return name
+        before = [widths.get(axis, (0, 0))[0] for axis in range(rank)]
+        after = [widths.get(axis, (0, 0))[1] for axis in range(rank)]
+        pads = self.constant(np.array(before + after, np.int64), "pads")
+        if value == 0.0:
+            return self.one("Pad", name, pads)
+        return self.one("Pad", name, pads, self.constant(np.array(value)))
+
+    def concat(self, names: Sequence[str], axis: int) -> str:
+        return names[0] if len(names) == 1 else self.one("Concat", *names, axis=axis)
+
+    def operand(self, operand: Lanes | Array | None, slope: bool) -> Lanes:
+        """Any operand as lanes."""
+        assert operand is not None
+        return operand if isinstance(operand, Lanes) else self.held(operand, slope)
+
+    def program(self, name: str, inputs: Iterable[Value], outputs: Iterable[Value], opset: int) -> Graph:
+        """The finished program. Raises ModelError if it is not well formed."""
+        inputs, outputs = tuple(inputs), tuple(outputs)
+        needed: set[str] = {value.name for value in outputs}
+        kept: list[Node] = []
+        for node in reversed(self.nodes):
+            if needed.intersection(node.outputs):
+                kept.append(node)
+                needed.update(node.inputs)
+        kept.reverse()
+        constants = {key: array for key, array in self.constants.items() if key in needed}
+        graph = Graph(
+            name,
+            tuple(value.name for value in inputs),
+            tuple(value.name for value in outputs),
+            tuple(replace(node, index=index) for index, node in enumerate(kept)),
+            constants,
+            {value.name: value for value in (*inputs, *outputs)},
+            {"ai.onnx": opset},
+        )
+        graph.check()
+        return graph

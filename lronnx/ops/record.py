@@ -1,0 +1,185 @@
+"""What the operator table knows of one operator: its dependence, its slope, its switches and its sample cases."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lronnx.graph import Array, Attribute, Node
+
+if TYPE_CHECKING:
+    from lronnx.ops.emitter import Emitter, Lanes
+
+Operand = "Lanes | Array | None"
+
+
+class Kind(enum.Enum):
+    """How a node's output depends on the network's input, given that its inputs are affine or behind switches."""
+
+    CONSTANT = "constant"
+    AFFINE = "affine"
+    SWITCHING = "switching"
+    # A comparison that only chooses between the sides of a recognised Where: it is part of that switch.
+    CONDITION = "condition"
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known of a node's operands when its dependence is judged.
+
+    ``variable``: per input, whether it depends on the network's input. ``constants``: its content where it does
+    not (None where unknown). ``shapes``: None where unknown. ``producers``: the nodes that make the inputs.
+    """
+
+    variable: tuple[bool, ...]
+    constants: tuple[Array | None, ...]
+    shapes: tuple[tuple[int, ...] | None, ...]
+    opset: int
+    lookup: Lookup
+
+    def count(self) -> int:
+        """How many operands depend on the input."""
+        return sum(self.variable)
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """The graph around a node, for the few rules that recognise a pattern of several nodes."""
+
+    producers: Mapping[str, Node]
+    constants: Mapping[str, Array]
+    variable: frozenset[str] | set[str]
+    shapes: Mapping[str, tuple[int, ...]]
+
+
+# A verdict is a kind, or the reason for which the node is refused.
+Verdict = Kind | str
+
+
+@dataclass(frozen=True)
+class Kinks:
+    """An elementwise piecewise-linear function of one argument ``z``, whose unit is the element.
+
+    ``f(z) = base z + offset + sum_j jumps[j] max(z - kinks[j], 0)`` with ``kinks`` increasing; every
+    coefficient is a number or an array that broadcasts to the argument's shape. One switching function
+    ``z - kinks[j]`` per kink. ``branch`` of a unit = number of kinks below ``z``.
+    """
+
+    argument: Lanes
+    kinks: tuple[Array, ...]
+    base: Array
+    offset: Array
+    jumps: tuple[Array, ...]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The largest of K candidates (the smallest, if ``sign`` is -1), whose unit is the output element.
+
+    ``candidates`` names a program tensor (lanes, K, units), already multiplied by ``sign``. The units are the
+    output's elements of ``shape`` in the physical order ``order``. The branch is the winning candidate.
+    """
+
+    candidates: str
+    count: int
+    sign: int
+    shape: tuple[int, ...]
+    order: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A sample case for tests: input shapes of the variable operands, constants of the others, attributes.
+
+    ``operands``: a shape (tuple) for an operand that depends on the input, an array for a constant one, None for
+    one that is left out. ``opset``: at which the case is written.
+    """
+
+    operands: tuple[tuple[int, ...] | Array | None, ...]
+    attributes: Mapping[str, Attribute] = field(default_factory=dict)
+    opset: int = 17
+    outputs: int = 1
+
+
+VerdictRule = Callable[[Node, Facts], Verdict]
+EmitRule = Callable[["Emitter", Node, Sequence["Lanes | Array | None"], bool], "list[Lanes]"]
+SwitchRule = Callable[["Emitter", Node, Sequence["Lanes | Array | None"], bool], Kinks | Choice]
+
+
+@dataclass(frozen=True)
+class OpRule:
+    """Everything that lronnx knows about one operator.
+
+    ``verdict`` judges its dependence. ``emit`` writes the node for many lanes at once; called with
+    ``slope=True`` on slopes it writes the linear part alone: the operator without its bias. That is the
+    slope rule of every affine operator, so that value and slope cannot drift apart, and its double-precision
+    lowering. ``switch`` describes a switching operator. ``tail``: may be cut off at the network's
+    output; ``follows_tail``: may stand behind such an operator there.
+    """
+
+    op_type: str
+    verdict: VerdictRule
+    emit: EmitRule | None = None
+    switch: SwitchRule | None = None
+    reads: Callable[[Node, Lookup], tuple[str, ...]] | None = None
+    domain: str = ""
+    tail: bool = False
+    random: bool = False
+    follows_tail: bool = False
+    samples: tuple[Sample, ...] = ()
+
+
+TABLE: dict[tuple[str, str], OpRule] = {}
+
+
+def register(rule: OpRule) -> None:
+    """Enter a rule in the table. Raises ValueError if the operator is already there."""
+    key = (rule.domain, rule.op_type)
+    if key in TABLE:
+        raise ValueError(f"{rule.op_type} is registered twice")
+    TABLE[key] = rule
+
+
+def jointly(node: Node, facts: Facts) -> Verdict:
+    """Affine in all operands together, whichever of them vary."""
+    return Kind.AFFINE
+
+
+def only(*positions: int) -> VerdictRule:
+    """Affine in the operands at ``positions``; all others must not depend on the input."""
+
+    def verdict(node: Node, facts: Facts) -> Verdict:
+        wrong = [i for i, varies in enumerate(facts.variable) if varies and i not in positions]
+        if wrong:
+            return f"operand {wrong[0]} ('{node.input(wrong[0])}') depends on the input: not affine"
+        return Kind.AFFINE
+
+    return verdict
+
+
+def switching(*positions: int) -> VerdictRule:
+    """Switching in the operands at ``positions`` (all, if none is given); others must not depend on the input."""
+
+    def verdict(node: Node, facts: Facts) -> Verdict:
+        wrong = [i for i, varies in enumerate(facts.variable) if varies and positions and i not in positions]
+        if wrong:
+            return f"operand {wrong[0]} ('{node.input(wrong[0])}') depends on the input: not piecewise affine"
+        return Kind.SWITCHING
+
+    return verdict
+
+
+def refuse(reason: str) -> VerdictRule:
+    """Never piecewise affine, for the given reason."""
+    return lambda node, facts: reason
+
+
+def ints(value: Attribute | Array | None, default: Sequence[int] = ()) -> tuple[int, ...]:
+    """An attribute or a constant operand as a tuple of ints; ``default`` where it is left out."""
+    if value is None:
+        return tuple(default)
+    return tuple(int(v) for v in np.atleast_1d(np.asarray(value)).ravel())

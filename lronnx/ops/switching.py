@@ -1,0 +1,695 @@
+"""Piecewise-linear operators: what they choose between, and the program that keeps their choice as state.
+
+Two forms cover all of them: :class:`Kinks` (an elementwise function with kinks) and :class:`Choice` (the
+largest of several candidates). ``emit_*`` writes their outputs, and the rates at which units leave their
+branch, under a pattern that is given (:data:`STEP`) or computed afresh (:data:`FRESH`).
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+
+from lronnx.graph import Array, Node, Value
+from lronnx.ops.affine import reduced_axes
+from lronnx.ops.emitter import LANES, LOWEST, Emitter, Lanes, row_major_order
+from lronnx.ops.record import (
+    Choice,
+    Facts,
+    Kind,
+    Kinks,
+    Lookup,
+    OpRule,
+    Sample,
+    SwitchRule,
+    Verdict,
+    ints,
+    only,
+    refuse,
+    register,
+    switching,
+)
+from lronnx.ops.windows import window_of
+
+Operands = Sequence["Lanes | Array | None"]
+
+STEP, FRESH = "step", "fresh"
+
+# Per element type: ``noise``, relative to the operator's largest: a slope below it is rounding of zero (1e-13 is 450
+# ulps: a sum of n rounded products errs by about sqrt(n) ulps of its largest terms, and cancellation through some
+# tens of layers adds a factor; real slopes are almost never that small, and a unit that moves by so little cannot
+# cross within the segment). ``zero``: a value below it is rounding of zero at a single place. ``tiny`` keeps a
+# quotient finite; ``nudge / tiny`` is a rate at which a unit leaves at once (onnxruntime drops the subtraction of a
+# constant that float32 cannot tell from zero, so the nudge must not be smaller than that).
+NUMBERS = {
+    "float64": {"noise": 1e-13, "zero": 3.6e-15, "tiny": 1e-300, "nudge": 1e-30},
+    "float32": {"noise": 7.6e-6, "zero": 1.9e-6, "tiny": 1e-37, "nudge": 1e-22},
+}
+# Two breakpoints that are closer than this, in t, are one.
+SAME_T = 1e-12
+
+
+@dataclass(frozen=True)
+class Group:
+    """The switching functions of one node that share a form: one kink of an elementwise operator, or a choice.
+
+    ``count`` is the number of candidates (0 for a kink), ``kink`` the kink's number. ``shape`` and ``order`` tell how
+    the program stores the units. The names are those of the program's tensors.
+    """
+
+    label: str
+    kink: int
+    count: int
+    shape: tuple[int, ...]
+    order: tuple[int, ...]
+    state: str
+    value: str
+    slope: str
+    rate: str
+    best: str
+    lowest: str
+    scale: str
+
+    @property
+    def units(self) -> int:
+        return prod(self.shape)
+
+    @property
+    def physical(self) -> tuple[int, ...]:
+        """Shape of one lane's state."""
+        if self.count:
+            return (1, self.units)
+        return tuple(self.shape[axis] for axis in self.order)
+
+    def unit(self, place: int) -> int:
+        """The row-major index of the unit that the program stores at flat position ``place``."""
+        stored = tuple(self.shape[axis] for axis in self.order)
+        where = np.unravel_index(place, stored) if stored else ()
+        logical = [0] * len(self.shape)
+        for axis, index in zip(self.order, where, strict=True):
+            logical[axis] = int(index)
+        return int(np.ravel_multi_index(logical, self.shape)) if self.shape else 0
+
+
+def _number(e: Emitter, key: str) -> str:
+    return e.constant(np.array(NUMBERS[e.dtype.name][key]), key)
+
+
+def _largest(e: Emitter, name: str, rank: int) -> str:
+    """The largest magnitude of each lane, (lanes, 1, ...)."""
+    axes = e.constant(np.arange(1, rank), "axes")
+    high = e.one("ReduceMax", name, axes, keepdims=1)
+    low = e.one("ReduceMin", name, axes, keepdims=1)
+    return e.one("Max", high, e.one("Neg", low))
+
+
+def _without_noise(e: Emitter, slope: str, rank: int) -> tuple[str, str]:
+    """Slopes, those set to zero that are rounding of zero; and their largest magnitude, (lanes, 1, ...)."""
+    size = e.one("Abs", slope)
+    largest = e.one("ReduceMax", size, e.constant(np.arange(1, rank), "axes"), keepdims=1) if rank > 1 else size
+    real = _as_number(e, e.one("Greater", size, e.one("Mul", largest, _number(e, "noise"))))
+    return e.one("Mul", slope, real), largest
+
+
+def _scale(e: Emitter, value: str, rank: int, fastest: str, hint: str) -> str:
+    """The largest magnitude that a lane's switching functions reach within a unit of t, up to a factor, (lanes,)."""
+    size = e.one("Abs", value)
+    high = e.one("ReduceMax", size, e.constant(np.arange(1, rank), "axes"), keepdims=1) if rank > 1 else size
+    return e.one("Reshape", e.one("Add", high, fastest), e.constant(np.array([-1]), "shape"), hint=hint)
+
+
+def _lowest(e: Emitter, name: str, rank: int, hint: str) -> str:
+    """The smallest element of each lane, (lanes,)."""
+    if rank == 1:
+        return e.one("Identity", name, hint=hint)
+    return e.one("ReduceMin", name, e.constant(np.arange(1, rank), "axes"), keepdims=0, hint=hint)
+
+
+def _as_number(e: Emitter, condition: str) -> str:
+    # TensorProto's numbers: 1 float, 11 double.
+    return e.one("Cast", condition, to=11 if e.dtype == np.float64 else 1)
+
+
+def emit_kinks(
+    e: Emitter, label: str, value: Kinks, slope: Kinks, mode: str, states: list[Value]
+) -> tuple[Lanes, Lanes, list[Group]]:
+    """Write an elementwise switching node. Returns its output, the output's slope, and one group per kink.
+
+    In mode STEP the states become program inputs, appended to ``states``: +1 above the kink, -1 below.
+    """
+    z, s = value.argument, slope.argument
+    rank = len(z.shape) + 1
+    out, out_slope = _times(e, z, value.base), _times(e, s, value.base)
+    groups: list[Group] = []
+    for number, (kink, jump) in enumerate(zip(value.kinks, value.jumps, strict=True)):
+        g = e.elementwise("Sub", z, kink) if np.any(kink) else z
+        hints = {
+            key: f"{key}/{number}" for key in ("state", "value", "slope", "rate", "best", "lowest", "scale")
+        }
+        if mode == STEP:
+            state = e.fresh(hints["state"])
+            states.append(Value(state, e.dtype.name, (LANES, *z.physical)))
+        else:
+            state = _fresh_kink(e, g, s, rank, hints["state"])
+        distance = e.one("Mul", state, g.name)
+        # A unit above its kink whose function is identically zero belongs below it: the nudge makes it leave.
+        real, fastest = _without_noise(e, s.name, rank)
+        moving = e.one("Sub", real, _number(e, "nudge"))
+        towards = e.one("Mul", state, moving)
+        rate = e.one("Div", towards, e.one("Max", distance, _number(e, "tiny")), hint=hints["rate"])
+        best = _lowest(e, rate, rank, hints["best"])
+        lowest = _lowest(e, distance, rank, hints["lowest"])
+        scale = _scale(e, g.name, rank, fastest, hints["scale"])
+        groups.append(
+            Group(label, number, 0, z.shape, z.order, state, g.name, s.name, rate, best, lowest, scale)
+        )
+        above = e.one("Max", state, e.constant(np.zeros(())))
+        part = _times(e, Lanes(e.one("Mul", above, g.name), z.shape, z.order), jump)
+        part_slope = _times(e, Lanes(e.one("Mul", above, s.name), z.shape, z.order), jump)
+        assert part is not None and part_slope is not None
+        out = part if out is None else e.combine("Add", out, part)
+        out_slope = part_slope if out_slope is None else e.combine("Add", out_slope, part_slope)
+    if out is None or out_slope is None:
+        out = e.elementwise("Mul", z, np.zeros(()))
+        out_slope = e.elementwise("Mul", s, np.zeros(()))
+    if np.any(value.offset):
+        out = e.elementwise("Add", out, value.offset)
+    return out, out_slope, groups
+
+
+def _times(e: Emitter, x: Lanes, factor: Array) -> Lanes | None:
+    """``factor * x``; None stands for zero."""
+    factor = np.asarray(factor)
+    if not np.any(factor):
+        return None
+    return x if np.all(factor == 1) else e.elementwise("Mul", x, factor)
+
+
+def _fresh_kink(e: Emitter, g: Lanes, s: Lanes, rank: int, hint: str) -> str:
+    """The state that a path entering at this place is in: by sign; by the slope's sign where the value is zero."""
+    size, speed = e.one("Abs", g.name), e.one("Abs", s.name)
+    high = _largest(e, g.name, rank) if rank > 1 else size
+    fast = _largest(e, s.name, rank) if rank > 1 else speed
+    still_at = e.one("Mul", fast, _number(e, "noise"))
+    still = e.one("LessOrEqual", speed, still_at)
+    near = e.one("Max", e.one("Mul", speed, e.constant(np.array(SAME_T))), e.one("Mul", high, _number(e, "zero")))
+    at_kink = e.one("LessOrEqual", size, near)
+    zero = e.one("And", still, e.one("LessOrEqual", size, e.one("Mul", high, _number(e, "noise"))))
+    at_kink = e.one("Or", at_kink, zero)
+    rising = e.one("Greater", s.name, still_at)
+    positive = e.one("Greater", g.name, e.constant(np.zeros(())))
+    up = e.one("Or", e.one("And", at_kink, rising), e.one("And", e.one("Not", at_kink), positive))
+    double = e.one("Mul", _as_number(e, up), e.constant(np.array(2.0)))
+    return e.one("Sub", double, e.constant(np.array(1.0)), hint=hint)
+
+
+def emit_choice(
+    e: Emitter, label: str, value: Choice, slope: Choice, mode: str, states: list[Value]
+) -> tuple[Lanes, Lanes, list[Group]]:
+    """Write a choosing node. As :func:`emit_kinks`; the state is the winning candidate's number, (lanes, 1, units)."""
+    z, s = value.candidates, slope.candidates
+    hints = {key: f"{key}/0" for key in ("state", "value", "slope", "rate", "best", "lowest", "scale")}
+    if mode == STEP:
+        state = e.fresh(hints["state"])
+        states.append(Value(state, "int64", (LANES, 1, prod(value.shape))))
+    else:
+        state = _fresh_choice(e, z, s, hints["state"])
+    winner = e.one("GatherElements", z, state, axis=1)
+    winner_slope = e.one("GatherElements", s, state, axis=1)
+    distance = e.one("Sub", winner, z)
+    speed = e.one("Sub", winner_slope, s)
+    fastest = _largest(e, s, 3)
+    tolerance = e.one("Mul", fastest, _number(e, "noise"))
+    leaving = _as_number(e, e.one("Less", speed, e.one("Neg", tolerance)))
+    towards = e.one("Mul", speed, leaving)
+    rate = e.one("Div", towards, e.one("Max", distance, _number(e, "tiny")), hint=hints["rate"])
+    best = _lowest(e, rate, 3, hints["best"])
+    lowest = _lowest(e, distance, 3, hints["lowest"])
+    scale = _scale(e, winner, 3, fastest, hints["scale"])
+    group = Group(
+        label, 0, value.count, value.shape, value.order, state, z, s, rate, best, lowest, scale
+    )
+    outs: list[Lanes] = []
+    for chosen in (winner, winner_slope):
+        signed = chosen if value.sign > 0 else e.one("Neg", chosen)
+        physical = tuple(value.shape[axis] for axis in value.order)
+        outs.append(Lanes(e._reshape(signed, physical), value.shape, value.order))
+    return outs[0], outs[1], [group]
+
+
+def _fresh_choice(e: Emitter, z: str, s: str, hint: str) -> str:
+    """The first of the candidates that lead, and keep leading as the path goes on."""
+    axis, both = e.constant(np.array([1]), "axes"), e.constant(np.array([1, 2]), "axes")
+    lead = e.one("ReduceMax", z, axis, keepdims=1)
+    high = e.one("ReduceMax", e.one("Abs", lead), both, keepdims=1)
+    fast = _largest(e, s, 3)
+    near = e.one("Max", e.one("Mul", high, _number(e, "zero")), e.one("Mul", fast, e.constant(np.array(SAME_T))))
+    leading = e.one("LessOrEqual", e.one("Sub", lead, z), near)
+    low = e.constant(np.array(LOWEST[e.dtype.name]))
+    kept = e.one("Where", leading, s, low)
+    top = e.one("Sub", e.one("ReduceMax", kept, axis, keepdims=1), e.one("Mul", fast, _number(e, "noise")))
+    stays = _as_number(e, e.one("GreaterOrEqual", kept, top))
+    return e.one("ArgMax", stays, axis=1, keepdims=1, hint=hint)
+
+
+# ---- elementwise operators
+
+
+def _argument(operands: Operands) -> Lanes:
+    x = operands[0]
+    assert isinstance(x, Lanes)
+    return x
+
+
+def _scalar(node: Node, key: str, default: float) -> Array:
+    return np.asarray(float(np.float32(node.attributes.get(key, default))))
+
+
+_ZERO, _ONE = np.zeros(()), np.ones(())
+
+
+def _relu(e: Emitter, node: Node, operands: Operands, slope: bool) -> Kinks:
+    return Kinks(_argument(operands), (_ZERO,), _ZERO, _ZERO, (_ONE,))
+
+
+def _leaky_relu(e: Emitter, node: Node, operands: Operands, slope: bool) -> Kinks:
+    alpha = _scalar(node, "alpha", 0.01)
+    return Kinks(_argument(operands), (_ZERO,), alpha, _ZERO, (1 - alpha,))
+
+
+def _prelu(e: Emitter, node: Node, operands: Operands, slope: bool) -> Kinks:
+    alpha = np.asarray(operands[1], dtype=np.float64)
+    return Kinks(_argument(operands), (_ZERO,), alpha, _ZERO, (1 - alpha,))
+
+
+def _abs(e: Emitter, node: Node, operands: Operands, slope: bool) -> Kinks:
+    return Kinks(_argument(operands), (_ZERO,), -_ONE, _ZERO, (2 * _ONE,))
+
+
+def _bounds(node: Node, operands: Sequence[object]) -> tuple[float | None, float | None]:
+    """Clip's bounds, None where it has none. Exporters also write an open bound as float32's largest number."""
+    found: list[float | None] = []
+    for position, key in ((1, "min"), (2, "max")):
+        given = operands[position] if len(operands) > position else None
+        bound = given if given is not None else node.attributes.get(key)
+        number = None if bound is None or np.size(bound) == 0 else float(np.asarray(bound).ravel()[0])  # type: ignore[arg-type]
+        found.append(None if number is None or abs(number) >= 3.4e38 else number)
+    return found[0], found[1]
+
+
+def _clip(e: Emitter, node: Node, operands: Operands, slope: bool) -> Kinks:
+    low, high = _bounds(node, operands)
+    return _clipped(_argument(operands), low, high)
+
+
+def _clipped(x: Lanes, low: float | None, high: float | None) -> Kinks:
+    if low is not None and high is not None and low >= high:
+        return Kinks(x, (), _ZERO, np.asarray(high), ())
+    kinks = tuple(np.asarray(bound) for bound in (low, high) if bound is not None)
+    jumps = ((_ONE,) if low is not None else ()) + ((-_ONE,) if high is not None else ())
+    base = _ONE if low is None else _ZERO
+    return Kinks(x, kinks, base, _ZERO if low is None else np.asarray(low), jumps)
+
+
+def _hard_sigmoid(e: Emitter, node: Node, operands: Operands, slope: bool) -> Kinks:
+    scaled = e.elementwise("Mul", _argument(operands), _scalar(node, "alpha", 0.2))
+    return _clipped(e.add(scaled, _scalar(node, "beta", 0.5), slope), 0.0, 1.0)
+
+
+def _thresholded_relu_verdict(node: Node, facts: Facts) -> Verdict:
+    alpha = float(_scalar(node, "alpha", 1.0))
+    return Kind.SWITCHING if alpha == 0 else f"ThresholdedRelu jumps at {alpha}: discontinuous"
+
+
+def _shrink_verdict(node: Node, facts: Facts) -> Verdict:
+    same = _scalar(node, "bias", 0.0) == _scalar(node, "lambd", 0.5)
+    return Kind.SWITCHING if same else "Shrink whose bias differs from lambd jumps: discontinuous"
+
+
+def _shrink(e: Emitter, node: Node, operands: Operands, slope: bool) -> Kinks:
+    limit = _scalar(node, "lambd", 0.5)
+    return Kinks(_argument(operands), (-limit, limit), _ONE, limit, (-_ONE, _ONE))
+
+
+register(OpRule("Relu", switching(0), switch=_relu, samples=(Sample(((2, 3, 4),)), Sample(((5,),)))))
+register(
+    OpRule(
+        "LeakyRelu",
+        switching(0),
+        switch=_leaky_relu,
+        samples=(Sample(((2, 6),)), Sample(((2, 6),), {"alpha": -0.5}), Sample(((2, 6),), {"alpha": 2.0})),
+    )
+)
+register(
+    OpRule(
+        "PRelu",
+        switching(0),
+        switch=_prelu,
+        samples=(Sample(((1, 3, 2), np.array([[0.5], [-1.0], [2.0]], np.float32))), Sample(((4,), np.float32([0.2])))),  # type: ignore[arg-type]
+    )
+)
+register(OpRule("Abs", switching(0), switch=_abs, samples=(Sample(((2, 6),)),)))
+register(
+    OpRule(
+        "Clip",
+        switching(0),
+        switch=_clip,
+        samples=(
+            Sample(((2, 6), np.array(-0.3, np.float32), np.array(0.4, np.float32))),
+            Sample(((2, 6), None, np.array(0.4, np.float32))),
+            Sample(((2, 6), np.array(0.1, np.float32))),
+            Sample(((2, 6),), {"min": 0.0, "max": 6.0}, 6),
+            Sample(((2, 6), np.array(0.5, np.float32), np.array(0.5, np.float32))),
+        ),
+    )
+)
+register(
+    OpRule("HardSigmoid", switching(0), switch=_hard_sigmoid, samples=(Sample(((2, 6),), {"alpha": 0.5, "beta": 0.4}),))
+)
+register(OpRule("ThresholdedRelu", _thresholded_relu_verdict, switch=_relu, samples=(Sample(((4,),), {"alpha": 0.0}),)))
+register(OpRule("Shrink", _shrink_verdict, switch=_shrink, samples=(Sample(((6,),), {"lambd": 0.3, "bias": 0.3}),)))
+
+
+# ---- operators that choose
+
+
+def _stack(e: Emitter, names: Sequence[str], units: int, sign: int) -> str:
+    stacked = e.concat([e._reshape(name, (1, units)) for name in names], 1)
+    return stacked if sign > 0 else e.one("Neg", stacked)
+
+
+def _extreme(sign: int) -> SwitchRule:
+    def switch(e: Emitter, node: Node, operands: Operands, slope: bool) -> Choice:
+        parts = e.broadcast(*(e.operand(operand, slope) for operand in operands))
+        shape = np.broadcast_shapes(*(x.shape for x in parts))
+        order = parts[0].order
+        physical = tuple(shape[axis] for axis in order)
+        target = e.constant(np.array([1, *physical]), "shape")
+        names = [x.name if x.shape == shape else e.one("Expand", x.name, target) for x in parts]
+        return Choice(_stack(e, names, prod(shape), sign), len(names), sign, shape, order)
+
+    return switch
+
+
+def _reduced(sign: int) -> SwitchRule:
+    def switch(e: Emitter, node: Node, operands: Operands, slope: bool) -> Choice:
+        x = _argument(operands)
+        rank = len(x.shape)
+        pooled = node.op_type == "GlobalMaxPool"
+        axes = tuple(range(2, rank)) if pooled else reduced_axes(node, operands, rank)
+        others = tuple(axis for axis in range(rank) if axis not in axes)
+        count = prod(x.shape[axis] for axis in axes)
+        units = prod(x.shape[axis] for axis in others)
+        name = e._reshape(e.reorder(x, (*axes, *others)).name, (count, units))
+        shape = e.shapes[node.outputs[0]]
+        signed = name if sign > 0 else e.one("Neg", name)
+        return Choice(signed, count, sign, shape, row_major_order(len(shape)))
+
+    return switch
+
+
+def _max_pool(e: Emitter, node: Node, operands: Operands, slope: bool) -> Choice:
+    x = _argument(operands)
+    kernel = ints(node.attributes["kernel_shape"])
+    size = x.shape[2:]
+    strides, dilations, pads = window_of(node, size, kernel)
+    shape = e.shapes[node.outputs[0]]
+    out = shape[2:]
+    widths: dict[int, tuple[int, int]] = {}
+    for i, n in enumerate(size):
+        last = (out[i] - 1) * strides[i] + dilations[i] * (kernel[i] - 1) + 1
+        widths[x.axis(i + 2)] = (pads[i][0], max(last - n - pads[i][0], 0))
+    # A padded place never wins: it lies below everything and does not move.
+    fill = 0.0 if slope else LOWEST[e.dtype.name]
+    padded = e.pad(x.name, len(x.shape) + 1, widths, fill)
+    names: list[str] = []
+    for offset in itertools.product(*(range(k) for k in kernel)):
+        ranges = {
+            x.axis(i + 2): (
+                offset[i] * dilations[i],
+                offset[i] * dilations[i] + (out[i] - 1) * strides[i] + 1,
+                strides[i],
+            )
+            for i in range(len(size))
+        }
+        names.append(e.slice(padded, ranges))
+    return Choice(_stack(e, names, prod(shape), 1), len(names), 1, shape, x.order)
+
+
+_extremes = (
+    Sample(((2, 3), (2, 3))),
+    Sample(((2, 3), (3,), np.array([[0.1], [-0.2]], np.float32))),
+    Sample(((2, 3), np.array(0.0, np.float32))),
+    Sample(((2, 3),)),
+)
+_folds = (
+    Sample(((2, 3, 4),), {"axes": (1,), "keepdims": 0}, 12),
+    Sample(((2, 3, 4),), {"axes": (-1, 0)}, 12),
+    Sample(((2, 3),), {"keepdims": 0}, 12),
+    Sample(((2, 3, 4), np.array([1])), {}, 18),
+)
+register(OpRule("Max", switching(), switch=_extreme(1), samples=_extremes))
+register(OpRule("Min", switching(), switch=_extreme(-1), samples=_extremes))
+register(OpRule("ReduceMax", switching(0), switch=_reduced(1), samples=_folds))
+register(OpRule("ReduceMin", switching(0), switch=_reduced(-1), samples=_folds))
+register(
+    OpRule(
+        "GlobalMaxPool",
+        switching(0),
+        switch=_reduced(1),
+        samples=(Sample(((1, 2, 3, 4),)), Sample(((2, 3, 5),))),
+    )
+)
+register(
+    OpRule(
+        "MaxPool",
+        switching(0),
+        switch=_max_pool,
+        samples=(
+            Sample(((1, 2, 6, 6),), {"kernel_shape": (2, 2), "strides": (2, 2)}),
+            Sample(((1, 2, 7, 6),), {"kernel_shape": (3, 2), "pads": (1, 0, 1, 1), "strides": (2, 1)}),
+            Sample(((1, 1, 7, 7),), {"kernel_shape": (3, 3), "strides": (2, 2), "ceil_mode": 1}),
+            Sample(((1, 1, 7, 7),), {"kernel_shape": (2, 2), "dilations": (2, 3)}),
+            Sample(((1, 2, 7),), {"kernel_shape": (3,), "auto_pad": "SAME_LOWER", "strides": (2,)}),
+            Sample(((1, 1, 4, 4, 4),), {"kernel_shape": (2, 2, 2)}),
+        ),
+    )
+)
+
+
+# ---- Where, as exporters write activation functions that have no operator of their own
+
+
+@dataclass(frozen=True)
+class _Pieces:
+    """A piecewise-linear function of one tensor, the same for every element: ``lines[i]`` is (factor, offset)."""
+
+    root: str
+    breaks: tuple[float, ...]
+    lines: tuple[tuple[float, float], ...]
+
+    def at(self, place: float) -> int:
+        return sum(place > b for b in self.breaks)
+
+
+_COMPARISONS = {"Greater": 1, "GreaterOrEqual": 1, "Less": -1, "LessOrEqual": -1}
+_CONSTANT_ROOT = ""
+
+
+def _uniform(array: Array | None) -> float | None:
+    if array is None or array.size == 0 or array.dtype.kind not in "fiu" or np.ptp(array) != 0:
+        return None
+    return float(array.flat[0])
+
+
+def _trace(name: str, lookup: Lookup) -> _Pieces | None:
+    """How a tensor follows from one tensor by scalar arithmetic and further recognised choices."""
+    if name not in lookup.variable:
+        number = _uniform(lookup.constants.get(name))
+        return None if number is None else _Pieces(_CONSTANT_ROOT, (), ((0.0, number),))
+    itself = _Pieces(name, (), ((1.0, 0.0),))
+    node = lookup.producers.get(name)
+    if node is None:
+        return itself
+    if node.op_type == "Where":
+        return _recognise(node, lookup) or itself
+    if node.op_type == "Identity":
+        return _trace(node.inputs[0], lookup)
+    if node.op_type not in ("Add", "Sub", "Mul", "Div", "Neg"):
+        return itself
+    parts = [_trace(used, lookup) for used in node.inputs]
+    if any(part is None for part in parts):
+        return itself
+    pieces = [part for part in parts if part is not None]
+    if node.op_type == "Neg":
+        return _Pieces(pieces[0].root, pieces[0].breaks, tuple((-a, -b) for a, b in pieces[0].lines))
+    left, right = pieces
+    if left.root and right.root and (left.root != right.root or left.breaks or right.breaks):
+        return itself
+    bent, other = (left, right) if left.root else (right, left)
+    breaks, root = bent.breaks, bent.root
+    if node.op_type in ("Add", "Sub"):
+        sign = 1.0 if node.op_type == "Add" else -1.0
+        signs = (1.0, sign) if bent is left else (sign, 1.0)
+        a2, b2 = other.lines[0]
+        return _Pieces(
+            root, breaks, tuple((signs[0] * a + signs[1] * a2, signs[0] * b + signs[1] * b2) for a, b in bent.lines)
+        )
+    if other.root or (node.op_type == "Div" and bent is right):
+        return itself
+    factor = other.lines[0][1]
+    if node.op_type == "Div":
+        return _Pieces(root, breaks, tuple((a / factor, b / factor) for a, b in bent.lines)) if factor else itself
+    return _Pieces(root, breaks, tuple((a * factor, b * factor) for a, b in bent.lines))
+
+
+def _recognise(node: Node, lookup: Lookup) -> _Pieces | None:
+    """A Where as a continuous function of one tensor, or None."""
+    condition = lookup.producers.get(node.inputs[0])
+    if condition is None or condition.op_type not in _COMPARISONS:
+        return None
+    sides = [_trace(used, lookup) for used in condition.inputs]
+    yes, no = (_trace(used, lookup) for used in node.inputs[1:3])
+    if sides[0] is None or sides[1] is None or yes is None or no is None:
+        return None
+    left, right = sides[0], sides[1]
+    direction = _COMPARISONS[condition.op_type]
+    if not left.root:
+        left, right, direction = right, left, -direction
+    root = left.root
+    if right.root or not root or left.breaks or {yes.root, no.root} - {root, _CONSTANT_ROOT}:
+        return None
+    factor, offset = left.lines[0]
+    if factor == 0:
+        return None
+    place = (right.lines[0][1] - offset) / factor
+    if factor < 0:
+        direction = -direction
+    above, below = (yes, no) if direction > 0 else (no, yes)
+    first = [(a, b) for a, b in zip((*below.breaks, np.inf), below.lines, strict=True) if a < place]
+    breaks = [a for a, _ in first]
+    lines = [b for _, b in first]
+    low = below.lines[below.at(place)]
+    high_index = sum(b <= place for b in above.breaks)
+    high = above.lines[high_index]
+    values = [a * place + b for a, b in (low, high)]
+    # The constants are float32: what its rounding explains is no jump.
+    if abs(values[0] - values[1]) > 1e-6 * max(1.0, abs(place), *map(abs, values)):
+        return None
+    lines.append(low)
+    breaks.append(place)
+    lines.append(high)
+    breaks += above.breaks[high_index:]
+    lines += above.lines[high_index + 1 :]
+    return _Pieces(root, tuple(breaks), tuple(lines))
+
+
+def _where_verdict(node: Node, facts: Facts) -> Verdict:
+    if not facts.variable[0]:
+        return Kind.AFFINE
+    if _recognise(node, facts.lookup) is not None:
+        return Kind.SWITCHING
+    return "a choice by a condition on the input whose two sides do not visibly meet: discontinuous"
+
+
+def _where_reads(node: Node, lookup: Lookup) -> tuple[str, ...]:
+    if node.inputs[0] not in lookup.variable:
+        return node.inputs
+    pieces = _recognise(node, lookup)
+    assert pieces is not None
+    return (pieces.root,)
+
+
+def _where(e: Emitter, node: Node, operands: Operands, slope: bool) -> list[Lanes]:
+    condition, yes, no = operands
+    assert isinstance(condition, np.ndarray)
+    chosen = [e.operand(yes, slope), e.operand(no, slope)]
+    parts = [
+        e.elementwise("Mul", x, mask.astype(np.float64)) for x, mask in zip(chosen, (condition, ~condition), strict=True)
+    ]
+    return [e.combine("Add", *parts)]
+
+
+def _where_switch(e: Emitter, node: Node, operands: Operands, slope: bool) -> Kinks:
+    pieces = _recognise(node, e.lookup)
+    assert pieces is not None
+    x = (e.slopes if slope else e.values)[pieces.root]
+    bends = [
+        (place, after[0] - before[0])
+        for place, before, after in zip(pieces.breaks, pieces.lines[:-1], pieces.lines[1:], strict=True)
+        if after[0] != before[0]
+    ]
+    factor, offset = pieces.lines[0]
+    return Kinks(
+        x,
+        tuple(np.asarray(place) for place, _ in bends),
+        np.asarray(factor),
+        np.asarray(offset),
+        tuple(np.asarray(jump) for _, jump in bends),
+    )
+
+
+def _condition(node: Node, facts: Facts) -> Verdict:
+    return Kind.CONDITION
+
+
+register(
+    OpRule(
+        "Where",
+        _where_verdict,
+        _where,
+        _where_switch,
+        reads=_where_reads,
+        samples=(Sample((np.array([[True, False, True]]), (2, 3), (2, 3))),),
+    )
+)
+for _comparison in _COMPARISONS:
+    register(OpRule(_comparison, _condition))
+
+
+# ---- smooth or discontinuous operators, with the reason for which they are refused
+
+_SMOOTH = "smooth, not piecewise affine"
+_JUMPS = "discontinuous: piecewise constant in what depends on the input"
+_RANDOM = "random"
+_FLOW = "control flow or sequences are not supported; export the model without them"
+_QUANTIZED = "quantized: piecewise constant, so it has no linear regions"
+_NORM = "divides by a norm or a deviation of the input: not piecewise affine"
+
+for _op in ("Softmax", "LogSoftmax", "Sigmoid", "Tanh"):
+    register(OpRule(_op, refuse(_SMOOTH), tail=True, follows_tail=True))
+register(OpRule("ArgMax", refuse(_JUMPS), tail=True, follows_tail=True))
+for _op in ("ArrayFeatureExtractor", "ZipMap", "Normalizer"):
+    register(OpRule(_op, refuse("a classifier's tail, not piecewise affine"), domain="ai.onnx.ml", follows_tail=True))
+_REASONS = {
+    _SMOOTH: (
+        "Exp Log Sqrt Reciprocal Sin Cos Tan Asin Acos Atan Sinh Cosh Asinh Acosh Atanh Erf Elu Selu Celu Gelu Softplus "
+        "Softsign Mish HardSwish Swish ReduceLogSum ReduceLogSumExp ReduceProd ReduceSumSquare"
+    ),
+    _JUMPS: (
+        "Sign Floor Ceil Round ArgMin Equal Not And Or Xor IsNaN IsInf Mod BitShift Hardmax OneHot NonZero Unique "
+        "TopK MaxUnpool Compress Binarizer"
+    ),
+    _NORM: (
+        "LayerNormalization InstanceNormalization GroupNormalization RMSNormalization LRN LpNormalization "
+        "MeanVarianceNormalization ReduceL2"
+    ),
+    "a norm of the input, not affine; write ReduceL1 as Abs and ReduceSum": "LpPool GlobalLpPool ReduceL1",
+    _RANDOM: "RandomNormal RandomUniform RandomNormalLike RandomUniformLike Multinomial Bernoulli",
+    _FLOW: (
+        "If Loop Scan SequenceAt SequenceConstruct SequenceEmpty SequenceErase SequenceInsert SequenceLength "
+        "SequenceMap SplitToSequence ConcatFromSequence Optional OptionalGetElement OptionalHasElement"
+    ),
+    "recurrent with smooth gates, not piecewise affine": "LSTM GRU RNN",
+    _QUANTIZED: (
+        "QuantizeLinear DequantizeLinear DynamicQuantizeLinear QLinearConv QLinearMatMul MatMulInteger ConvInteger"
+    ),
+    "a product of operands that depend on the input: not affine": "Attention Det GridSample RotaryEmbedding",
+}
+for _reason, _names in _REASONS.items():
+    for _op in _names.split():
+        register(OpRule(_op, refuse(_reason), random=_reason == _RANDOM))

@@ -1,0 +1,261 @@
+"""What people read: a run as a table of figures, a network as a table of nodes. Computes nothing.
+
+Everything fits 80 columns on a terminal. Where the output is no terminal (a pipe, a file), nothing is coloured or
+cut, and each node is one line for ``grep``. Names come from model files: they are shown, never interpreted.
+"""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, TextIO
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from lronnx.regions import PathWalk, Walk
+
+if TYPE_CHECKING:
+    from lronnx.network import Inspection
+
+TOP_NODES = 10
+TOP_SEGMENTS = 20
+
+_UNLIMITED = 100_000
+
+_KIND_STYLES = {"switching": "bold", "cut": "yellow", "refused": "bold red", "constant": "dim", "unused": "dim"}
+
+
+def print_to(stream: TextIO, *parts: RenderableType) -> None:
+    """Print what the functions below return, one blank line between the parts."""
+    console = Console(file=stream, highlight=False, markup=False, emoji=False)
+    if not console.is_terminal:
+        console = Console(file=stream, width=_UNLIMITED, highlight=False, markup=False, emoji=False, no_color=True)
+    with console.capture() as captured:
+        for position, part in enumerate(parts):
+            if position:
+                console.print()
+            console.print(part)
+    # Table cells are padded up to their column's width, the last column too.
+    stream.write("".join(line.rstrip() + "\n" for line in captured.get().splitlines()))
+
+
+def walk_report(
+    path: PathWalk, *, title: str, analysed: str, operators: Mapping[str, str] | None = None
+) -> list[RenderableType]:
+    """The figures of a run. ``title``: what was walked; ``analysed``: which input and output;
+    ``operators``: operator names by node label."""
+    parts: list[RenderableType] = [_paragraph(clean(title), clean(analysed))]
+    parts.append(
+        _paragraph(
+            "A region is a stretch of the way on which no unit (one ReLU, one pooling window) switches: there the "
+            "network is a single affine function."
+        )
+    )
+    if path.partial:
+        parts.append(Text(_partial_text(path), style="bold yellow"))
+    parts.append(_figures(path))
+    if path.switches_by_node:
+        parts.append(_switches(path, operators or {}))
+    if len(path.segments) > 1:
+        parts.append(_segments(path))
+    return parts
+
+
+def inspect_report(inspection: Inspection) -> list[RenderableType]:
+    """What is known of a network: every node, and the verdict, also on one that is refused."""
+    heading = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    heading.add_column(style="dim")
+    heading.add_column(overflow="fold")
+    opsets = ", ".join(f"{domain or 'ai.onnx'} {version}" for domain, version in inspection.opsets.items())
+    rows = [
+        ("model", inspection.name),
+        ("SHA-256", inspection.sha256),
+        ("made by", inspection.producer or "unknown"),
+        ("opset", opsets or "unknown"),
+    ]
+    rows += [("input", f"{value.name}: {value.dtype} {shape_text(value.shape)}") for value in inspection.inputs]
+    rows += [("output", f"{value.name}: {value.dtype} {shape_text(value.shape)}") for value in inspection.outputs]
+    for name, text in rows:
+        heading.add_row(name, Text(clean(text)))
+
+    nodes = _table("#", "node", "operator", "output shape", "kind", "units")
+    for column in (0, 5):
+        nodes.columns[column].justify = "right"
+        nodes.columns[column].no_wrap = True
+    nodes.columns[4].no_wrap = True
+    for node in inspection.nodes:
+        nodes.add_row(
+            str(node.index),
+            Text(clean(node.label)),
+            Text(clean(node.op_type)),
+            shape_text(node.shape),
+            Text(node.kind, style=_KIND_STYLES.get(node.kind, "")),
+            str(node.units) if node.units else "",
+        )
+    parts: list[RenderableType] = [heading, nodes]
+    told = [node for node in inspection.nodes if node.kind == "cut" and node.reason]
+    lines = [f"#{node.index} {node.label} [{node.op_type}] is cut off: {node.reason}" for node in told]
+    lines += [f"notice: {notice}" for notice in inspection.notices]
+    if lines:
+        parts.append(Text("\n".join(clean(line) for line in lines)))
+    return [*parts, _verdict(inspection)]
+
+
+def clean(text: str) -> str:
+    """``text`` with everything escaped that a terminal might obey instead of showing it."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def shape_text(shape: Sequence[int | str] | None) -> str:
+    """``1x3x32x32``; ``?`` if it is not known."""
+    if shape is None:
+        return "?"
+    return "x".join(clean(str(size)) for size in shape) or "scalar"
+
+
+def _verdict(inspection: Inspection) -> RenderableType:
+    if inspection.refusals:
+        count = len(inspection.refusals)
+        verdict = Text(
+            f"Not piecewise affine: {count} node{'s are' if count > 1 else ' is'} refused.", style="bold red"
+        )
+        return Group(verdict, *(Text(clean(str(refusal))) for refusal in inspection.refusals))
+    if not inspection.piecewise_affine:
+        return Text("Not piecewise affine.", style="bold red")
+    switching = sum(node.kind == "switching" for node in inspection.nodes)
+    if switching == 0:
+        return Text("Affine: no node switches, so there is a single region everywhere.", style="bold green")
+    return Text(
+        f"Piecewise affine: {inspection.units} units in {switching} switching node{'s' if switching > 1 else ''}.",
+        style="bold green",
+    )
+
+
+def _figures(path: PathWalk) -> Table:
+    """Figure, number, meaning: short enough for a line of 80 columns each."""
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(justify="right", no_wrap=True, style="bold")
+    table.add_column(style="dim")
+    segments = len(path.segments)
+    over = f" over {path.outputs} outputs" if path.outputs > 1 else ""
+    where = "from start to end" if segments == 1 else f"of {segments} segments together"
+    rows: list[tuple[str, str | Text, str]] = [
+        ("regions", str(path.regions), "pieces between breakpoints, all of them"),
+        ("linear regions", str(path.linear_regions), "neighbours with the same slope counted once"),
+        ("breakpoints", str(path.breakpoints), f"between regions; unit switches: {path.switch_count}"),
+        ("smallest region", number(path.smallest_region), "in t, which is 0 at the start and 1 at the end"),
+        ("length", number(path.walked_length), f"Euclidean, {where}"),
+        ("density", number(path.density), "regions per unit of length"),
+        ("absolute deviation", number(path.absolute_deviation_norm), f"area to the straight line, norm{over}"),
+        ("mean deviation", number(path.absolute_deviation_norm / (path.walked_length or math.nan)), "that per length"),
+        (
+            "local similarity",
+            number(path.local_similarity),
+            "mean cosine between neighbouring slopes" if path.local_similarity is not None else "needs a breakpoint",
+        ),
+    ]
+    if path.outputs > 1:
+        rows.append(("largest output", *_decisions(path)))
+    rows.append(("self-check", *_self_check(path)))
+    passes = f"{path.forward_passes} forward passes on {path.device}"
+    rows.append(("seconds", f"{path.seconds:.2f}", passes))
+    if path.precision != "double":
+        rows.append(("precision", path.precision, "float32, for exploring: counts may be slightly off"))
+    for name, figure, meaning in rows:
+        table.add_row(name, figure, clean(meaning))
+    return table
+
+
+def _decisions(path: PathWalk) -> tuple[str, str]:
+    """Which outputs are the largest on the way, and where that changes."""
+    changes = path.decision_changes
+    many = len(path.segments) > 1
+    if not changes:
+        first = next((walk.decisions[0][1] for walk in path.segments if walk.decisions), None)
+        return ("" if first is None else f"{first}", "all the way")
+    spots = [f"{change.t:.6g}" + (f" of segment {change.segment}" if many else "") for change in changes]
+    if len(changes) == 1:
+        return f"{changes[0].before} -> {changes[0].after}", f"at t = {spots[0]}"
+    if len(changes) <= 3 and not many:
+        steps = [str(changes[0].before)] + [str(change.after) for change in changes]
+        return " -> ".join(steps), f"at t = {', '.join(spots)}"
+    return f"{len(changes)} changes", f"the first at t = {spots[0]}"
+
+
+def _self_check(path: PathWalk) -> tuple[Text, str]:
+    check = path.self_check
+    if check.ok:
+        return Text("ok", style="bold green"), f"outputs within {check.max_value_error:.1e} of the model's own"
+    return Text("FAILED", style="bold red"), (
+        f"{check.contradictions} contradictions, {check.end_pattern_mismatches} mismatches, "
+        f"error {check.max_value_error:.1e}"
+    )
+
+
+def _switches(path: PathWalk, operators: Mapping[str, str]) -> RenderableType:
+    """The nodes whose units switch most often."""
+    table = _table("node", "operator", "switches", "share")
+    for column in (2, 3):
+        table.columns[column].justify = "right"
+        table.columns[column].no_wrap = True
+    total = path.switch_count
+    counted = list(path.switches_by_node.items())
+    for label, count in counted[:TOP_NODES]:
+        table.add_row(Text(clean(label)), Text(clean(operators.get(label, ""))), str(count), f"{count / total:.1%}")
+    rest = counted[TOP_NODES:]
+    if rest:
+        count = sum(count for _, count in rest)
+        table.add_row(f"{len(rest)} other nodes", "", str(count), f"{count / total:.1%}")
+    return table
+
+
+def _segments(path: PathWalk) -> RenderableType:
+    table = _table("segment", "regions", "length", "density", "absolute deviation", "self-check")
+    for column in table.columns[:-1]:
+        column.justify = "right"
+    for index, walk in enumerate(path.segments[:TOP_SEGMENTS]):
+        table.add_row(str(index), *_segment(walk))
+    left = len(path.segments) - TOP_SEGMENTS
+    if left > 0:
+        return Group(table, Text(f"and {left} more segments: --json lists them all", style="dim"))
+    return table
+
+
+def _segment(walk: Walk) -> tuple[str, str, str, str, str]:
+    state = "ok" if walk.self_check.ok else "FAILED"
+    return (
+        str(walk.regions),
+        number(walk.walked_length),
+        number(walk.density),
+        number(walk.absolute_deviation_norm),
+        f"{state}, partial" if walk.partial else state,
+    )
+
+
+def _partial_text(path: PathWalk) -> str:
+    if not path.segments:
+        return "PARTIAL: stopped before the first region was finished."
+    return "PARTIAL: the run was stopped early; all figures are about the part that was walked."
+
+
+def number(figure: float | None) -> str:
+    """Six digits, or a dash for what does not exist."""
+    return "-" if figure is None or not math.isfinite(figure) else f"{figure:.6g}"
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), show_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _paragraph(*lines: str) -> Text:
+    """Text broken between words at 80 columns, the same on a terminal and in a file; long words stay whole."""
+    wrapped = (textwrap.fill(line, 80, break_long_words=False, break_on_hyphens=False) for line in lines)
+    return Text("\n".join(wrapped))

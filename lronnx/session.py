@@ -1,0 +1,217 @@
+"""The only module that runs onnxruntime: original models, single nodes, and linearized programs."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnxruntime as ort
+
+from lronnx import onnx_io
+from lronnx.errors import InputError, LronnxError, ModelError
+from lronnx.graph import Array, Graph, Node, Value
+from lronnx.ops.emitter import SIMPLEST
+
+RUNTIME_VERSION: str = ort.__version__
+# onnxruntime's own log level "fatal": what fails is raised and reported by lronnx itself.
+_QUIET = 4
+
+_ELEMENTS = {
+    "tensor(float)": "float32",
+    "tensor(double)": "float64",
+    "tensor(float16)": "float16",
+}
+
+
+# onnxruntime merges a Pad with zeros into the pooling behind it and then forgets the zeros: wrong where all others are
+# negative. It must not happen to the original model, with which the self-check compares, nor to a program.
+_UNSOUND = ["Pad_Fusion"]
+
+
+def _options() -> ort.SessionOptions:
+    options = ort.SessionOptions()
+    options.log_severity_level = _QUIET
+    return options
+
+
+def _first_line(error: Exception) -> str:
+    text = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return text.split(" : ", 3)[-1] if text.startswith("[ONNXRuntimeError]") else text
+
+
+def gpu_present() -> bool:
+    """Whether the CUDA driver is installed and sees a GPU; onnxruntime-gpu lists CUDA even where there is none."""
+    names = ["nvcuda.dll"] if sys.platform == "win32" else ["libcuda.so.1", "libcuda.so"]
+    for name in names:
+        try:
+            driver = ctypes.CDLL(name)
+            count = ctypes.c_int(0)
+            return driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0
+        except (OSError, AttributeError):
+            continue
+    return False
+
+
+def choose_device(wanted: str) -> str:
+    """``cpu`` or ``cuda`` for ``auto``, ``cpu`` or ``cuda``.
+
+    ``auto`` silently takes the CPU unless CUDA really works. Raises InputError if ``cuda`` is asked for and does not.
+    """
+    if wanted == "cpu":
+        return "cpu"
+    if wanted not in ("auto", "cuda"):
+        raise InputError(f"unknown device '{wanted}': use auto, cpu or cuda")
+    if "CUDAExecutionProvider" not in ort.get_available_providers():
+        problem = "this onnxruntime has no CUDA provider; install onnxruntime-gpu"
+    elif not gpu_present():
+        problem = "no CUDA driver or no GPU was found"
+    else:
+        problem = _try_cuda()
+    if not problem:
+        return "cuda"
+    if wanted == "cuda":
+        raise InputError(f"--device cuda does not work here: {problem}")
+    return "cpu"
+
+
+def _try_cuda() -> str:
+    """Run one node on CUDA. Returns what went wrong, '' if nothing did."""
+    ort.set_default_logger_severity(_QUIET)
+    try:
+        if hasattr(ort, "preload_dlls"):
+            ort.preload_dlls()
+        value = Value("x", "float64", (1,))
+        node = Node(0, "", "probe", "", SIMPLEST, ("x",), ("y",))
+        graph = Graph("probe", ("x",), ("y",), (node,), {}, {"x": value, "y": Value("y", "float64", (1,))}, _opsets())
+        providers = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+        session = ort.InferenceSession(onnx_io.to_bytes(graph), _options(), providers=providers)
+        if "CUDAExecutionProvider" not in session.get_providers():
+            return "onnxruntime could not load its CUDA libraries; install lronnx[cuda]"
+        session.run(None, {"x": np.zeros(1)})
+    except Exception as error:
+        return _first_line(error)
+    finally:
+        ort.set_default_logger_severity(2)
+    return ""
+
+
+def _opsets() -> dict[str, int]:
+    return {"ai.onnx": onnx_io.PROGRAM_OPSET}
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What one run of the original model showed: shapes and types of its tensors, and the content of some."""
+
+    values: dict[str, Value]
+    contents: dict[str, Array]
+
+
+def observe(
+    model: bytes, feeds: Mapping[str, Array], tensors: Sequence[str], keep: set[str], where: str
+) -> Trial:
+    """Run a model once with every one of ``tensors`` exposed; keep the content of those in ``keep``.
+
+    Raises ModelError if onnxruntime cannot load or run it.
+    """
+    options = _options()
+    # Fused nodes would hide tensors; and the constants are wanted as the file computes them.
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    try:
+        session = ort.InferenceSession(
+            onnx_io.expose(model, tensors), options, providers=["CPUExecutionProvider"]
+        )
+        results = session.run(list(tensors), dict(feeds))
+    except LronnxError:
+        raise
+    except Exception as error:
+        raise ModelError(f"{where}: onnxruntime cannot run this model: {_first_line(error)}") from None
+    values: dict[str, Value] = {}
+    contents: dict[str, Array] = {}
+    for name, result in zip(tensors, results, strict=True):
+        if not isinstance(result, np.ndarray):
+            continue
+        values[name] = Value(name, result.dtype.name, result.shape)
+        if name in keep:
+            contents[name] = result
+    return Trial(values, contents)
+
+
+def probe(node: Node, arrays: Sequence[Array | None], opset: int) -> list[Array]:
+    """Run one node on arrays (None: an operand that is left out). Raises ModelError if that fails."""
+    inputs = tuple("" if array is None else f"in{i}" for i, array in enumerate(arrays))
+    outputs = tuple(f"out{i}" for i in range(len(node.outputs)))
+    copy = Node(0, "", "probe", node.domain, node.op_type, inputs, outputs, node.attributes)
+    values = {f"in{i}": Value(f"in{i}", a.dtype.name, a.shape) for i, a in enumerate(arrays) if a is not None}
+    floating = next((a.dtype.name for a in arrays if a is not None and a.dtype.kind == "f"), "float64")
+    values |= {name: Value(name, floating, None) for name in outputs}
+    names = tuple(name for name in inputs if name)
+    graph = Graph("probe", names, outputs, (copy,), {}, values, {"ai.onnx": opset})
+    feeds = {f"in{i}": a for i, a in enumerate(arrays) if a is not None}
+    try:
+        session = ort.InferenceSession(onnx_io.to_bytes(graph), _options(), providers=["CPUExecutionProvider"])
+        return [np.asarray(result) for result in session.run(None, feeds)]
+    except Exception as error:
+        raise ModelError(f"node {node.label} [{node.op_type}] cannot be run by itself: {_first_line(error)}") from None
+
+
+class Original:
+    """The model as it was exported, for comparison: one sample at a time unless it takes batches."""
+
+    def __init__(self, model: bytes, output: str, where: str) -> None:
+        try:
+            self._session = ort.InferenceSession(
+                onnx_io.expose(model, [output]), _options(), providers=["CPUExecutionProvider"], disabled_optimizers=_UNSOUND
+            )
+        except Exception as error:
+            raise ModelError(f"{where}: onnxruntime cannot run this model: {_first_line(error)}") from None
+        self._types = {i.name: _ELEMENTS.get(i.type, "") for i in self._session.get_inputs()}
+
+    @property
+    def precision(self) -> str:
+        """Element type of the coarsest floating-point input."""
+        names = [name for name in self._types.values() if name]
+        return min(names, key=lambda name: np.finfo(name).bits) if names else "float32"
+
+    def __call__(self, feeds: Mapping[str, Array]) -> Array:
+        """The output for one sample, flat float64. Raises ModelError if onnxruntime fails."""
+        typed = {k: v.astype(self._types[k]) if self._types.get(k) else v for k, v in feeds.items() if k in self._types}
+        try:
+            return np.asarray(self._session.run(None, typed)[0], dtype=np.float64).ravel()
+        except Exception as error:
+            raise ModelError(f"onnxruntime cannot run the original model: {_first_line(error)}") from None
+
+
+class Session:
+    """A linearized program ready to run; counts its evaluations in lanes."""
+
+    def __init__(self, program: Graph, device: str, threads: int | None = None) -> None:
+        options = _options()
+        if threads is not None:
+            options.intra_op_num_threads = threads
+        providers: list[object] = ["CPUExecutionProvider"]
+        if device == "cuda":
+            # TF32 keeps 10 bits of the mantissa: useless for finding breakpoints.
+            providers.insert(0, ("CUDAExecutionProvider", {"use_tf32": "0"}))
+        try:
+            self._session = ort.InferenceSession(
+                onnx_io.to_bytes(program), options, providers=providers, disabled_optimizers=_UNSOUND
+            )
+        except LronnxError:
+            raise
+        except Exception as error:
+            raise ModelError(f"onnxruntime cannot load the linearized program: {_first_line(error)}") from None
+        self.outputs = tuple(output.name for output in self._session.get_outputs())
+
+    def __call__(self, feeds: Mapping[str, Array]) -> list[Array]:
+        """All outputs of the program. Raises ModelError if onnxruntime fails (out of memory, for example)."""
+        try:
+            results: list[Array] = self._session.run(None, dict(feeds))
+        except KeyboardInterrupt:
+            raise
+        except Exception as error:
+            raise ModelError(f"onnxruntime failed in the linearized program: {_first_line(error)}") from None
+        return results

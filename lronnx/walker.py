@@ -1,0 +1,721 @@
+"""The walk: from breakpoint to breakpoint along segments, many lanes at once, the activation pattern as state.
+
+At every step each lane evaluates the network and its slope under its pattern, finds the unit that leaves its branch
+first, moves there exactly and changes that unit's branch. No sign of a nearly-zero number is ever asked for the
+pattern again; a unit moving away from its kink cannot leave, so one that has just switched is not found twice.
+
+Segments are cut into sub-intervals that lanes walk side by side, taken from left to right, so that an interrupted
+walk is complete up to some point. Their borders are no breakpoints: the pattern that a lane ends with is compared
+with the one that the next sub-interval began with, which is part of the self-check as well.
+
+Units that switch together are all flipped at once. If an upstream switch turns the slope of a unit that was flipped
+with it, the unit leaves again after a step of length zero: in as many evaluations as there are layers in between,
+the pattern that the path enters is reached, and a unit that returned to its branch did not switch.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lronnx.crossing import SAME_T, advance, cluster, leaving_time, pending, pending_threshold
+from lronnx.errors import LronnxError
+from lronnx.graph import Array
+from lronnx.ops.switching import NUMBERS, Group
+from lronnx.regions import Floats, Switch
+
+# A sub-interval should hold about this many regions: enough to pay for its two border evaluations.
+REGIONS_PER_INTERVAL = 32
+# More evaluations than this at one place means that the pattern does not settle.
+MAXIMUM_STALL = 2_000
+
+
+class PatternError(LronnxError):
+    """The activation pattern does not settle at a place: rounding makes units leave their branches for ever.
+
+    Report the model; ``--precision double`` may help if it was not used.
+    """
+
+    exit_code = 5
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is: the walked fraction of all segments, in [0, 1], and the regions found so far."""
+
+    fraction: float
+    regions: int
+
+
+@dataclass
+class Evaluation:
+    """What a program returned for some lanes: ``tensors`` by output name, each with the lanes in front."""
+
+    value: Floats
+    slope: Floats
+    tensors: Mapping[str, Array]
+
+
+# Points (lanes, *sample), directions, and the states of all groups (None: compute them afresh).
+Evaluate = Callable[[Array, Array, Sequence[Array] | None], Evaluation]
+
+
+@dataclass(frozen=True)
+class Event:
+    """A unit changes its branch at ``t``, found at step ``step`` of its sub-interval."""
+
+    t: float
+    step: int
+    group: int
+    place: int
+    before: int
+    after: int
+
+
+@dataclass
+class Border:
+    """A group's pattern where a sub-interval begins, and the units about which rounding leaves doubt there.
+
+    ``state``: branches, flat. ``doubtful``: flat over units (kinks) or (candidates, units): so close to the kink, or
+    to the winner, that rounding decides; ``still``: moreover they do not move relative to it.
+    """
+
+    state: NDArray[np.int16]
+    doubtful: NDArray[np.uint8]
+    still: NDArray[np.uint8]
+
+
+@dataclass
+class Interval:
+    """A sub-interval of a segment: what a lane found on it."""
+
+    segment: int
+    start: float
+    end: float
+    times: list[float] = field(default_factory=list)
+    values: list[Floats] = field(default_factory=list)
+    slopes: list[Floats] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+    borders: list[Border] = field(default_factory=list)
+    final: list[NDArray[np.int16]] | None = None
+    # Candidates that tie with the winner at the start, (group, unit, candidate): when their tie ended, and how.
+    ties: dict[tuple[int, int, int], tuple[float, int, int]] = field(default_factory=dict)
+
+    @property
+    def done(self) -> bool:
+        return self.final is not None
+
+    # ``final`` is emptied once the sub-interval after it is joined.
+
+
+@dataclass
+class _Lane:
+    interval: Interval
+    t: float
+    stall: int = 0
+    # Choices made since the pattern last settled: (group, unit, winner before).
+    unsettled: list[tuple[int, int, int]] = field(default_factory=list)
+    # Per choosing group: units and candidates that still tie with the winner.
+    open: dict[int, tuple[NDArray[np.int64], NDArray[np.int64]]] = field(default_factory=dict)
+
+
+@dataclass
+class _Chain:
+    """The sub-intervals of a segment that are joined so far: entries of ``events`` are (t, evaluation, event)."""
+
+    joined: int = 0
+    open: bool = False
+    mismatches: int = 0
+    carried: dict[tuple[int, int], int] = field(default_factory=dict)
+    events: list[tuple[float, int, Event]] = field(default_factory=list)
+    times: list[float] = field(default_factory=list)
+    values: list[Floats] = field(default_factory=list)
+    slopes: list[Floats] = field(default_factory=list)
+
+
+@dataclass
+class SegmentResult:
+    """Everything found on one segment, in the arrays of :class:`lronnx.regions.Walk`."""
+
+    t: Floats
+    values: Floats
+    slopes: Floats
+    switches: tuple[tuple[Switch, ...], ...]
+    mismatches: int
+    contradictions: int
+    complete: bool
+
+
+class Walker:
+    """Walks segments. ``groups`` as in the program; ``evaluate`` runs it; ``dtype`` is the program's."""
+
+    def __init__(self, groups: Sequence[Group], evaluate: Evaluate, dtype: str, lanes: int) -> None:
+        self.groups = tuple(groups)
+        self.evaluate = evaluate
+        self.lanes = max(1, lanes)
+        self.dtype = dtype
+        self.epsilon = float(np.finfo(dtype).eps)
+        self.noise = NUMBERS[dtype]["noise"]
+        self.evaluations = 0
+        self.interrupted = False
+
+    def run(
+        self,
+        points: Floats,
+        max_regions: int | None = None,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> list[SegmentResult]:
+        """Walk the segments between neighbouring ``points`` (P, *sample), P - 1 of them.
+
+        Ctrl-C ends the walk early: the result is what is contiguous from the first point.
+        Raises PatternError if the pattern does not settle somewhere.
+        """
+        self.points = points
+        self.directions = np.diff(points, axis=0)
+        self.segments = len(self.directions)
+        self.intervals: list[list[Interval]] = [[] for _ in range(self.segments)]
+        self._chains = [_Chain() for _ in range(self.segments)]
+        self.max_regions = max_regions
+        self.contradictions = np.zeros(self.segments, np.int64)
+        self._walked = 0.0
+        self._found = 0
+        shape = points.shape[1:]
+        self._x = np.empty((self.lanes, *shape), self.dtype)
+        self._d = np.empty((self.lanes, *shape), self.dtype)
+        self._states = [
+            np.empty((self.lanes, *group.physical), np.int64 if group.count else self.dtype) for group in self.groups
+        ]
+        self._queue = self._schedule()
+        active: list[_Lane] = []
+        try:
+            while True:
+                active, exhausted = self._refill(active)
+                if active:
+                    active = self._step(active)
+                elif exhausted:
+                    break
+                if progress is not None:
+                    inside = sum(lane.t - lane.interval.start for lane in active)
+                    progress(Progress(min((self._walked + inside) / self.segments, 1.0), self._found))
+                if max_regions is not None and self._contiguous() >= max_regions:
+                    self.interrupted = True
+                    break
+        except KeyboardInterrupt:
+            self.interrupted = True
+        return self._results()
+
+    # ---- which sub-interval next
+
+    def _schedule(self) -> Iterator[Interval]:
+        """Sub-intervals from left to right, as wide as the density found so far suggests."""
+        for segment in range(self.segments):
+            front = 0.0
+            while front < 1.0:
+                remaining = (1.0 - front) + (self.segments - 1 - segment)
+                if self.segments - segment >= 2 * self.lanes:
+                    width = 1.0
+                elif self._walked > 0:
+                    density = max(self._found, 1) / self._walked
+                    width = max(
+                        min(REGIONS_PER_INTERVAL / density, remaining / self.lanes), REGIONS_PER_INTERVAL / density / 8
+                    )
+                else:
+                    width = remaining / (4 * self.lanes)
+                # An odd factor keeps borders off the round numbers at which constructed networks bend.
+                end = front + width * 0.9618034
+                if end > 1.0 - width / 4:
+                    end = 1.0
+                interval = Interval(segment, front, end)
+                self.intervals[segment].append(interval)
+                front = end
+                yield interval
+
+    def _refill(self, active: list[_Lane]) -> tuple[list[_Lane], bool]:
+        """Give free lanes their next sub-interval, and evaluate them afresh there. True if none was left."""
+        new: list[Interval] = []
+        while len(active) + len(new) < self.lanes:
+            interval = next(self._queue, None)
+            if interval is None:
+                break
+            new.append(interval)
+        if not new:
+            return active, True
+        lanes = [_Lane(interval, interval.start) for interval in new]
+        first = len(active)
+        rows = slice(first, first + len(new))
+        self._place(lanes, first)
+        evaluation = self.evaluate(self._x[rows], self._d[rows], None)
+        self.evaluations += len(new)
+        for number, group in enumerate(self.groups):
+            self._states[number][rows] = evaluation.tensors[group.state]
+        for row, lane in enumerate(lanes):
+            lane.interval.borders = [
+                self._border(group, evaluation, row) for group in self.groups
+            ]
+            if lane.interval.start > 0:
+                self._open_ties(lane, evaluation, row)
+        return self._keep(active, lanes, evaluation, first), False
+
+    def _place(self, lanes: Sequence[_Lane], first: int) -> None:
+        for row, lane in enumerate(lanes, first):
+            segment = lane.interval.segment
+            self._x[row] = self.points[segment] + lane.t * self.directions[segment]
+            self._d[row] = self.directions[segment]
+
+    def _step(self, active: list[_Lane]) -> list[_Lane]:
+        count = len(active)
+        self._place(active, 0)
+        evaluation = self.evaluate(self._x[:count], self._d[:count], [state[:count] for state in self._states])
+        self.evaluations += count
+        return self._keep([], active, evaluation, 0)
+
+    def _keep(self, kept: list[_Lane], lanes: Sequence[_Lane], evaluation: Evaluation, first: int) -> list[_Lane]:
+        """Move lanes on after an evaluation. Those that go on are packed into the first rows of the state."""
+        if self.groups:
+            best = np.stack([evaluation.tensors[group.best] for group in self.groups]).astype(np.float64)
+        else:
+            best = np.zeros((1, len(lanes)))
+        self._count_contradictions(evaluation, lanes)
+        smallest = best.min(axis=0)
+        result = list(kept)
+        for row, lane in enumerate(lanes):
+            self._found += 1
+            if self._move(lane, first + row, row, evaluation, best[:, row], float(smallest[row])):
+                target = len(result)
+                if target != first + row:
+                    for state in self._states:
+                        state[target] = state[first + row]
+                result.append(lane)
+        return result
+
+    # ---- one lane, one breakpoint
+
+    def _move(
+        self, lane: _Lane, place: int, row: int, evaluation: Evaluation, best: Floats, smallest: float
+    ) -> bool:
+        """Record the evaluation and go to the lane's next breakpoint. False if the sub-interval ends before it."""
+        interval = lane.interval
+        interval.times.append(lane.t)
+        interval.values.append(evaluation.value[row].astype(np.float64))
+        interval.slopes.append(evaluation.slope[row].astype(np.float64))
+        step = advance(smallest)
+        number = len(interval.times) - 1
+        if step > SAME_T:
+            if lane.unsettled and self._restore(lane, place, row, evaluation, number):
+                # A winner was put back, so the rates have to be found again.
+                return True
+            lane.stall = 0
+            if lane.open:
+                self._close_ties(lane, place, row, evaluation)
+        else:
+            lane.stall += 1
+            if lane.stall > MAXIMUM_STALL:
+                raise PatternError(
+                    f"the activation pattern does not settle at t = {lane.t!r} of segment {interval.segment}"
+                )
+        if lane.t + step >= interval.end:
+            interval.final = [self._branches(group, self._states[i][place]) for i, group in enumerate(self.groups)]
+            self._walked += interval.end - interval.start
+            self._join_ready(interval.segment)
+            return False
+        threshold = pending_threshold(step, self.epsilon)
+        for index in np.flatnonzero(best <= threshold):
+            self._switch(lane, place, row, evaluation, int(index), threshold, number)
+        lane.t += step
+        return True
+
+    def _switch(
+        self, lane: _Lane, place: int, row: int, evaluation: Evaluation, index: int, threshold: float, number: int
+    ) -> None:
+        """Change the branch of every unit of one group that leaves now."""
+        group = self.groups[index]
+        values, slopes = evaluation.tensors[group.value][row], evaluation.tensors[group.slope][row]
+        units = pending(evaluation.tensors[group.rate][row], threshold)
+        state = self._states[index][place].reshape(-1)
+        if not group.count:
+            values, slopes = values.reshape(-1), slopes.reshape(-1)
+            for unit in units:
+                rising = state[unit] < 0
+                t = lane.t + leaving_time(float(values[unit]), float(slopes[unit]))
+                branch = group.kink + (0 if rising else 1)
+                lane.interval.events.append(
+                    Event(t, number, index, int(unit), branch, branch + (1 if rising else -1))
+                )
+                state[unit] = -state[unit]
+            return
+        chosen: dict[int, int] = {}
+        for position in units:
+            candidate, unit = divmod(int(position), group.units)
+            if unit not in chosen or slopes[candidate, unit] > slopes[chosen[unit], unit]:
+                chosen[unit] = candidate
+        for unit, candidate in chosen.items():
+            winner = int(state[unit])
+            gap = float(values[winner, unit]) - float(values[candidate, unit])
+            t = lane.t + leaving_time(gap, float(slopes[winner, unit]) - float(slopes[candidate, unit]))
+            lane.interval.events.append(Event(t, number, index, unit, winner, candidate))
+            lane.unsettled.append((index, unit, winner))
+            state[unit] = candidate
+
+    def _restore(self, lane: _Lane, place: int, row: int, evaluation: Evaluation, number: int) -> bool:
+        """Put winners back that are still maximisers now that the pattern has settled: a tie is no switch."""
+        first: dict[tuple[int, int], int] = {}
+        for index, unit, before in lane.unsettled:
+            first.setdefault((index, unit), before)
+        lane.unsettled = []
+        restored = False
+        for (index, unit), before in first.items():
+            group = self.groups[index]
+            state = self._states[index][place].reshape(-1)
+            now = int(state[unit])
+            if now == before:
+                continue
+            tied = self._tied(group, evaluation, row, np.array([unit]), np.array([before]), np.array([now]))
+            if tied[0]:
+                lane.interval.events.append(Event(lane.t, number, index, unit, now, before))
+                state[unit] = before
+                restored = True
+        return restored
+
+    def _tied(
+        self,
+        group: Group,
+        evaluation: Evaluation,
+        row: int,
+        units: NDArray[np.int64],
+        candidates: NDArray[np.int64],
+        winners: NDArray[np.int64],
+    ) -> NDArray[np.bool_]:
+        """Whether candidates have the same value and slope as the winners, up to rounding."""
+        values, slopes = evaluation.tensors[group.value][row], evaluation.tensors[group.slope][row]
+        fast = float(np.abs(slopes).max(initial=0.0))
+        scale = float(evaluation.tensors[group.scale][row])
+        near = np.abs(values[winners, units] - values[candidates, units]) <= self.noise * scale
+        same = np.abs(slopes[winners, units] - slopes[candidates, units]) <= self.noise * fast
+        return np.asarray(near & same)
+
+    # ---- ties where a sub-interval begins
+
+    # A winner is kept as long as it is a maximiser, so which of several tied candidates wins depends on the path so far.
+    # A lane that starts inside a segment does not know it. It takes the first and notes, for every other candidate,
+    # when and how their tie ends; once the sub-interval before is done, the right history is read from these notes.
+
+    def _open_ties(self, lane: _Lane, evaluation: Evaluation, row: int) -> None:
+        for index, (group, border) in enumerate(zip(self.groups, lane.interval.borders, strict=True)):
+            if not group.count:
+                continue
+            size = group.count * group.units
+            still = np.unpackbits(border.still, count=size).reshape(group.count, group.units).astype(bool)
+            still[border.state, np.arange(group.units)] = False
+            candidates, units = np.nonzero(still)
+            if len(units):
+                lane.open[index] = (units, candidates)
+
+    def _close_ties(self, lane: _Lane, place: int, row: int, evaluation: Evaluation) -> None:
+        for index in list(lane.open):
+            units, candidates = lane.open[index]
+            winners = self._states[index][place].reshape(-1)[units]
+            merged = winners == candidates
+            tied = self._tied(self.groups[index], evaluation, row, units, candidates, winners)
+            ended = merged | ~tied
+            if not ended.any():
+                continue
+            for unit, candidate, winner in zip(units[ended], candidates[ended], winners[ended], strict=True):
+                lane.interval.ties[index, int(unit), int(candidate)] = (lane.t, int(winner), len(lane.interval.times) - 2)
+            lane.open[index] = (units[~ended], candidates[~ended])
+            if ended.all():
+                del lane.open[index]
+
+    def _border(self, group: Group, evaluation: Evaluation, row: int) -> Border:
+        tensors = evaluation.tensors
+        values, slopes = tensors[group.value][row], tensors[group.slope][row]
+        scale = float(tensors[group.scale][row])
+        fast = float(np.abs(slopes).max(initial=0.0))
+        state = self._branches(group, tensors[group.state][row])
+        if group.count:
+            values = values.max(axis=0) - values
+            lead = slopes[state, np.arange(group.units)]
+            slopes = slopes - lead
+        speed = np.abs(slopes)
+        doubtful = np.abs(values) <= self.noise * scale + 4 * SAME_T * speed
+        still = doubtful & (speed <= self.noise * fast)
+        return Border(state, np.packbits(doubtful.reshape(-1)), np.packbits(still.reshape(-1)))
+
+    def _branches(self, group: Group, state: Array) -> NDArray[np.int16]:
+        flat = state.reshape(-1)
+        return np.asarray(flat if group.count else flat > 0).astype(np.int16)
+
+    def _count_contradictions(self, evaluation: Evaluation, lanes: Sequence[_Lane]) -> None:
+        """Units whose sign contradicts their branch by more than rounding can explain."""
+        if not self.groups:
+            return
+        lowest = np.stack([evaluation.tensors[group.lowest] for group in self.groups]).astype(np.float64)
+        scales = np.stack([evaluation.tensors[group.scale] for group in self.groups]).astype(np.float64)
+        # Ten thousand times the noise of a zero: what is carried along a walk is evaluated afresh at each step.
+        allowed = 1e4 * self.noise * scales + self.noise * scales.max(axis=0)
+        wrong = (lowest < -np.minimum(allowed, 0.1 * scales.max(axis=0))).sum(axis=0)
+        for row in np.flatnonzero(wrong):
+            self.contradictions[lanes[row].interval.segment] += int(wrong[row])
+
+    # ---- putting the sub-intervals together
+
+    def _contiguous(self) -> int:
+        """Regions found without a gap from the first point on (at most one too many per sub-interval)."""
+        count = 0
+        for segment in range(self.segments):
+            for interval in self.intervals[segment]:
+                count += max(len(interval.times) - 1, 0)
+                if not interval.done:
+                    return count
+            if not self.intervals[segment] or self.intervals[segment][-1].end < 1.0:
+                return count
+            count += 1
+        return count
+
+    def _results(self) -> list[SegmentResult]:
+        results: list[SegmentResult] = []
+        complete = [
+            bool(found) and found[-1].end == 1.0 and all(i.done for i in found) for found in self.intervals
+        ]
+        count = next((k for k, whole in enumerate(complete) if not whole), self.segments)
+        ends = self._evaluate_ends(count)
+        for segment in range(count):
+            results.append(self._assemble(segment, ends[segment]))
+        if count < self.segments:
+            partial = self._assemble(count, None)
+            if len(partial.t) > 1:
+                results.append(partial)
+        if self.max_regions is not None:
+            results = self._truncate(results, self.max_regions)
+        return results
+
+    @staticmethod
+    def _truncate(results: list[SegmentResult], limit: int) -> list[SegmentResult]:
+        kept: list[SegmentResult] = []
+        for result in results:
+            if limit <= 0:
+                break
+            count = min(limit, len(result.t) - 1)
+            whole = result.complete and count == len(result.t) - 1
+            kept.append(
+                SegmentResult(
+                    result.t[: count + 1],
+                    result.values[: count + 1],
+                    result.slopes[:count],
+                    result.switches[: count - 1],
+                    result.mismatches,
+                    result.contradictions,
+                    whole,
+                )
+            )
+            limit -= count
+        return kept
+
+    def _evaluate_ends(self, count: int) -> list[tuple[Floats, list[Border]]]:
+        """The segments' end points, evaluated afresh."""
+        found: list[tuple[Floats, list[Border]]] = []
+        for begin in range(0, count, self.lanes):
+            chunk = range(begin, min(begin + self.lanes, count))
+            rows = slice(0, len(chunk))
+            for row, segment in enumerate(chunk):
+                self._x[row] = self.points[segment + 1]
+                self._d[row] = self.directions[segment]
+            evaluation = self.evaluate(self._x[rows], self._d[rows], None)
+            self.evaluations += len(chunk)
+            for row in range(len(chunk)):
+                borders = [self._border(group, evaluation, row) for group in self.groups]
+                found.append((evaluation.value[row].astype(np.float64), borders))
+        return found
+
+    def _join_ready(self, segment: int) -> None:
+        """Join finished sub-intervals to what lies left of them, and let go of their patterns."""
+        chain, found = self._chains[segment], self.intervals[segment]
+        while chain.joined < len(found):
+            part = found[chain.joined]
+            if not part.times:
+                return
+            if not chain.open:
+                if chain.joined:
+                    at_border, wrong, chain.carried = self._join(
+                        found[chain.joined - 1], part.borders, part.start, chain.carried
+                    )
+                    chain.mismatches += wrong
+                    chain.events += [(event.t, len(chain.times) - 1, event) for event in at_border]
+                    found[chain.joined - 1].final = []
+                part.borders = []
+                chain.open = True
+            if not part.done:
+                return
+            self._append(chain, part)
+            chain.open = False
+            chain.joined += 1
+
+    def _append(self, chain: _Chain, part: Interval) -> None:
+        events, chain.carried = self._with_history(part, chain.carried)
+        chain.events += [(event.t, len(chain.times) + event.step, event) for event in events]
+        chain.times += part.times
+        chain.values += part.values
+        chain.slopes += part.slopes
+
+    def _assemble(self, segment: int, end: tuple[Floats, list[Border]] | None) -> SegmentResult:
+        """One segment from its sub-intervals, up to the first that is not done."""
+        self._join_ready(segment)
+        chain, found = self._chains[segment], self.intervals[segment]
+        if end is not None:
+            _, wrong, _ = self._join(found[-1], end[1], 1.0, chain.carried, last=True)
+            mismatches = chain.mismatches + wrong
+            return self._regions(segment, (1.0, end[0]), mismatches, True)
+        if chain.open:
+            self._append(chain, found[chain.joined])
+        if not chain.times:
+            empty = np.zeros((0, 0))
+            return SegmentResult(np.zeros(1), empty, empty, (), 0, 0, False)
+        # The region that the walk was in when it ended has no end yet.
+        limit = chain.times[-1]
+        chain.events = [entry for entry in chain.events if entry[0] < limit - SAME_T]
+        return self._regions(segment, (limit, chain.values[-1]), chain.mismatches, False)
+
+    def _regions(
+        self, segment: int, stop: tuple[float, Floats], mismatches: int, complete: bool
+    ) -> SegmentResult:
+        chain = self._chains[segment]
+        events, times, values, slopes = chain.events, chain.times, chain.values, chain.slopes
+        events.sort(key=lambda entry: (entry[0], entry[1]))
+        numbers = cluster(np.array([entry[0] for entry in events]))
+        edges, at_edges, inside = [0.0], [values[0]], []
+        switches: list[tuple[Switch, ...]] = []
+        reached = 0
+        begin = 0
+        current = 0
+        # The slope of the first region: after whatever switches at the very start.
+        while begin < len(events):
+            stop_index = int(np.searchsorted(numbers, numbers[begin], side="right"))
+            together = events[begin:stop_index]
+            begin = stop_index
+            t = together[0][0]
+            reached = max(reached, *(entry[1] for entry in together))
+            after = min(reached + 1, len(times) - 1)
+            net = self._net(entry[2] for entry in together)
+            if t <= SAME_T:
+                current = after
+                continue
+            if not net or t >= stop[0] - SAME_T:
+                continue
+            inside.append(slopes[current])
+            edges.append(t)
+            at_edges.append(values[after] + slopes[after] * (t - times[after]))
+            switches.append(net)
+            current = after
+        inside.append(slopes[current])
+        edges.append(stop[0])
+        at_edges.append(stop[1])
+        return SegmentResult(
+            np.array(edges),
+            np.array(at_edges),
+            np.array(inside),
+            tuple(switches),
+            mismatches,
+            int(self.contradictions[segment]),
+            complete,
+        )
+
+    def _net(self, events: Iterator[Event]) -> tuple[Switch, ...]:
+        """What changed in the end among units that switch together, some to and fro."""
+        first: dict[tuple[int, int], int] = {}
+        last: dict[tuple[int, int], int] = {}
+        for event in events:
+            first.setdefault((event.group, event.place), event.before)
+            last[event.group, event.place] = event.after
+        # Kinks of one node that are passed together (a Clip of no width) are one switch of its unit.
+        by_unit: dict[tuple[str, int], tuple[int, int]] = {}
+        for (index, place), before in first.items():
+            after = last[index, place]
+            if before == after:
+                continue
+            group = self.groups[index]
+            key = (group.label, group.unit(place))
+            if key in by_unit:
+                known = by_unit[key]
+                before, after = (
+                    (min(known[0], before), max(known[1], after)) if after > before else (max(known[0], before), min(known[1], after))
+                )
+            by_unit[key] = (before, after)
+        return tuple(Switch(label, unit, *change) for (label, unit), change in by_unit.items())
+
+    def _join(
+        self,
+        part: Interval,
+        borders: Sequence[Border],
+        t: float,
+        carried: dict[tuple[int, int], int],
+        last: bool = False,
+    ) -> tuple[list[Event], int, dict[tuple[int, int], int]]:
+        """Compare the pattern at a sub-interval's end with the one computed afresh there.
+
+        Returns the switches that fall on the border itself, the number of mismatches, and the winners that the
+        next sub-interval has to be read with.
+        """
+        assert part.final is not None
+        events: list[Event] = []
+        wrong = 0
+        history: dict[tuple[int, int], int] = {}
+        for index, (group, border) in enumerate(zip(self.groups, borders, strict=True)):
+            final = part.final[index].copy()
+            for (owner, unit), winner in carried.items():
+                if owner == index:
+                    final[unit] = winner
+            different = np.flatnonzero(final != border.state)
+            if not len(different):
+                continue
+            size = max(group.count, 1) * group.units
+            doubtful = np.unpackbits(border.doubtful, count=size).astype(bool)
+            still = np.unpackbits(border.still, count=size).astype(bool)
+            for unit in map(int, different):
+                before, after = int(final[unit]), int(border.state[unit])
+                where = before * group.units + unit if group.count else unit
+                if not doubtful[where]:
+                    wrong += 1
+                elif still[where]:
+                    if group.count:
+                        history[index, unit] = before
+                elif not last:
+                    shift = 0 if group.count else group.kink
+                    events.append(Event(t, 0, index, unit, before + shift, after + shift))
+        return events, wrong, history
+
+    @staticmethod
+    def _with_history(
+        part: Interval, carried: dict[tuple[int, int], int]
+    ) -> tuple[list[Event], dict[tuple[int, int], int]]:
+        """The sub-interval's events, and the winners at its end, had it begun with the winners in ``carried``."""
+        if not carried:
+            return part.events, {}
+        events = part.events
+        remaining: dict[tuple[int, int], int] = {}
+        for (index, unit), winner in carried.items():
+            tie = part.ties.get((index, unit, winner))
+            mine = [e for e in events if (e.group, e.place) == (index, unit)]
+            others = [e for e in events if (e.group, e.place) != (index, unit)]
+            if tie is None:
+                # It ties to the very end: it never stopped being a maximiser.
+                events = others
+                remaining[index, unit] = winner
+                continue
+            t, merged_with, step = tie
+            later = [e for e in mine if e.step > step]
+            if merged_with != winner:
+                later.append(Event(t, max(step, 0), index, unit, winner, merged_with))
+            events = others + later
+        return events, remaining
+
+
+def timed() -> Callable[[], float]:
+    """Seconds since this call."""
+    begin = time.perf_counter()
+    return lambda: time.perf_counter() - begin
+
+
+__all__ = ["Evaluation", "PatternError", "Progress", "SegmentResult", "Walker", "timed"]

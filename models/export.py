@@ -1,0 +1,92 @@
+"""From a torch module to one self-contained, described ONNX file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+
+OPSET = 18  # what torch's exporter emits natively; any other goes through a version converter
+METADATA_PREFIX = "lronnx."
+
+
+def export_onnx(
+    module: torch.nn.Module,
+    sample: torch.Tensor,
+    path: Path,
+    *,
+    input_name: str,
+    output_name: str,
+    metadata: Mapping[str, Any],
+) -> None:
+    """Write ``module`` (in evaluation mode) to ``path``, weights inside, the first dimension dynamic.
+
+    ``sample``: float32 (N, ...) with N >= 2, since the exporter would take a 1 for a constant.
+    ``metadata``: written to the model's ``metadata_props`` with the prefix ``lronnx.``; strings as they
+    are, anything else as JSON.
+
+    Raises:
+        ValueError: ``sample`` holds fewer than two rows, or the module is in training mode.
+    """
+    if len(sample) < 2:
+        raise ValueError(f"the sample needs two rows or more to keep the batch dynamic, not {len(sample)}")
+    if module.training:
+        raise ValueError("the module is in training mode; call module.eval() before exporting it")
+    program = torch.onnx.export(
+        module,
+        (sample,),
+        input_names=[input_name],
+        output_names=[output_name],
+        opset_version=OPSET,
+        dynamo=True,
+        dynamic_shapes=({0: torch.export.Dim("batch")},),
+        external_data=False,
+        verbose=False,
+    )
+    assert program is not None  # None is what the former exporter returns
+    model = program.model_proto
+    strip_provenance(model)
+    onnx.helper.set_model_props(
+        model,
+        {
+            METADATA_PREFIX + key: value if isinstance(value, str) else json.dumps(value)
+            for key, value in metadata.items()
+        },
+    )
+    onnx.checker.check_model(model, full_check=True)
+    path.write_bytes(model.SerializeToString(deterministic=True))
+
+
+def strip_provenance(model: onnx.ModelProto) -> None:
+    """Remove, in place, what the exporter notes about the machine and the source it ran from.
+
+    It records the stack trace of every operation, with absolute paths, in doc strings and in the
+    metadata of nodes and values.
+    """
+    graph = model.graph
+    for described in (model, graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        described.ClearField("doc_string")
+        described.ClearField("metadata_props")
+
+
+def parity(module: torch.nn.Module, path: Path, inputs: torch.Tensor) -> float:
+    """Largest absolute difference between ``module`` and the file, run by onnxruntime.
+
+    ``inputs``: float32 (N, ...). The file is run with all N rows at once and with the first row alone,
+    so that a batch frozen by the export shows.
+    """
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    [declared] = session.get_inputs()
+    with torch.no_grad():
+        expected = module(inputs).numpy()
+    worst = 0.0
+    for rows in (len(inputs), 1):
+        [actual] = session.run(None, {declared.name: inputs[:rows].numpy()})
+        worst = max(worst, float(np.abs(actual - expected[:rows]).max()))
+    return worst

@@ -1,0 +1,170 @@
+"""The example network that comes with lronnx, and the script that trains and exports it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+ROOT = Path(__file__).parents[1]
+EXAMPLE = ROOT / "lronnx" / "example"
+METADATA_KEYS = {
+    f"lronnx.{key}"
+    for key in (
+        "architecture",
+        "dataset",
+        "scale",
+        "mean",
+        "std",
+        "labels",
+        "seed",
+        "accuracy_train",
+        "accuracy_test",
+    )
+}
+
+
+def metadata(model: onnx.ModelProto) -> dict[str, str]:
+    return {entry.key: entry.value for entry in model.metadata_props}
+
+
+def assert_self_contained_and_anonymous(path: Path) -> None:
+    """No weight lies in another file, and nothing tells where or from which source the file was made."""
+    content = path.read_bytes()
+    for trace in (str(ROOT), str(Path.home()), "site-packages", 'File "', ".py"):
+        assert trace.encode() not in content, f"{path.name} contains {trace!r}"
+    model = onnx.load_from_string(content)
+    graph = model.graph
+    for described in (graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        assert not described.doc_string
+        assert not described.metadata_props
+    assert not model.doc_string
+    assert all(tensor.data_location == onnx.TensorProto.DEFAULT for tensor in graph.initializer)
+    assert [entry.name for entry in path.parent.iterdir() if entry.name.startswith(path.name)] == [path.name]
+
+
+@pytest.fixture(scope="module")
+def shipped() -> onnx.ModelProto:
+    return onnx.load(EXAMPLE / "digits.onnx")
+
+
+def test_shipped_model_is_small_and_self_contained() -> None:
+    path = EXAMPLE / "digits.onnx"
+    assert path.stat().st_size < 300_000
+    assert_self_contained_and_anonymous(path)
+    onnx.checker.check_model(path, full_check=True)
+
+
+def test_shipped_model_holds_float32_weights(shipped: onnx.ModelProto) -> None:
+    kinds = {onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type) for tensor in shipped.graph.initializer}
+    assert np.dtype(np.float32) in kinds
+    # Shapes are int64; no weight may be of any other precision.
+    assert kinds <= {np.dtype(np.float32), np.dtype(np.int64)}
+
+
+def test_shipped_model_takes_any_number_of_images(shipped: onnx.ModelProto) -> None:
+    [image], [logits] = shipped.graph.input, shipped.graph.output
+    assert (image.name, logits.name) == ("image", "logits")
+    dims = [[d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim] for value in (image, logits)]
+    assert dims == [["batch", 1, 8, 8], ["batch", 10]]
+    session = onnxruntime.InferenceSession(EXAMPLE / "digits.onnx", providers=["CPUExecutionProvider"])
+    for rows in (1, 7):
+        [output] = session.run(None, {"image": np.zeros((rows, 1, 8, 8), np.float32)})
+        assert output.shape == (rows, 10)
+
+
+def test_shipped_model_shows_what_lronnx_handles(shipped: onnx.ModelProto) -> None:
+    used = {node.op_type for node in shipped.graph.node}
+    assert {"Conv", "BatchNormalization", "Relu", "MaxPool", "Add", "Gemm"} <= used
+
+
+def test_shipped_metadata(shipped: onnx.ModelProto) -> None:
+    entries = metadata(shipped)
+    assert set(entries) == METADATA_KEYS
+    assert json.loads(entries["lronnx.scale"]) == 16
+    assert json.loads(entries["lronnx.mean"]) == [0]
+    assert json.loads(entries["lronnx.std"]) == [1]
+    assert json.loads(entries["lronnx.labels"]) == list("0123456789")
+    assert json.loads(entries["lronnx.accuracy_test"]) >= 0.97
+
+
+def test_shipped_points_are_images_of_two_digits_that_the_model_recognizes() -> None:
+    with np.load(EXAMPLE / "digits.npz") as points:
+        assert set(points.files) == {"start", "end", "start_label", "end_label"}
+        images = np.stack([points["start"], points["end"]])
+        labels = [int(points["start_label"]), int(points["end_label"])]
+    assert images.dtype == np.float32
+    assert images.shape == (2, 1, 8, 8)
+    assert (images.min(), images.max()) == (0, 1)
+    assert np.array_equal(images * 16, np.round(images * 16))
+    assert labels[0] != labels[1]
+    session = onnxruntime.InferenceSession(EXAMPLE / "digits.onnx", providers=["CPUExecutionProvider"])
+    [logits] = session.run(None, {"image": images})
+    assert logits.argmax(1).tolist() == labels
+
+
+@pytest.fixture(scope="module")
+def script() -> ModuleType:
+    pytest.importorskip("torch")
+    pytest.importorskip("onnxscript")
+    pytest.importorskip("sklearn")
+    from models import digits
+
+    return digits
+
+
+def test_training_improves_and_repeats(script: ModuleType) -> None:
+    data = script.load(seed=0)
+    assert len(data.train_images) == len(data.train_labels) > len(data.test_images) == len(data.test_labels)
+
+    def accuracy(epochs: int) -> float:
+        network = script.train(data, epochs=epochs, seed=0)
+        return float(script.accuracy(network, data.test_images, data.test_labels))
+
+    untrained, trained = accuracy(0), accuracy(2)
+    assert untrained < 0.5 < 0.8 < trained
+    assert accuracy(2) == trained
+
+
+# The exporter trips over deprecations inside torch; they are not about how it is called here.
+@pytest.mark.filterwarnings("ignore:.*LeafSpec.*is deprecated:FutureWarning")
+def test_export(script: ModuleType, tmp_path: Path) -> None:
+    import torch
+
+    data = script.load(seed=1)
+    network = script.train(data, epochs=1, seed=1)
+    reported = script.write(network, data, tmp_path, seed=1)
+    assert {path.name for path in tmp_path.iterdir()} == {"digits.onnx", "digits.npz"}
+    assert_self_contained_and_anonymous(tmp_path / "digits.onnx")
+
+    session = onnxruntime.InferenceSession(tmp_path / "digits.onnx", providers=["CPUExecutionProvider"])
+    [logits] = session.run(None, {"image": data.test_images.numpy()})
+    with torch.no_grad():
+        expected = network(data.test_images).numpy()
+    assert np.abs(expected).max() > 1
+    np.testing.assert_allclose(logits, expected, rtol=0, atol=script.TOLERANCE)
+    assert np.abs(logits - expected).max() <= reported
+
+    entries = metadata(onnx.load(tmp_path / "digits.onnx"))
+    assert set(entries) == METADATA_KEYS
+    assert json.loads(entries["lronnx.seed"]) == 1
+    correct = (logits.argmax(1) == data.test_labels.numpy()).mean()
+    assert json.loads(entries["lronnx.accuracy_test"]) == pytest.approx(correct, abs=1e-4)
+
+
+def test_export_refuses_what_it_would_export_wrongly(script: ModuleType, tmp_path: Path) -> None:
+    import torch
+
+    from models.export import export_onnx
+
+    names = {"input_name": "image", "output_name": "logits", "metadata": {}}
+    network = script.DigitsNet()
+    with pytest.raises(ValueError, match="training mode"):
+        export_onnx(network, torch.zeros(2, 1, 8, 8), tmp_path / "digits.onnx", **names)
+    with pytest.raises(ValueError, match="two rows"):
+        export_onnx(network.eval(), torch.zeros(1, 1, 8, 8), tmp_path / "digits.onnx", **names)
