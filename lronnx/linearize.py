@@ -7,28 +7,28 @@ switching functions and the rates at which they leave their branch are outputs o
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from lronnx import session
 from lronnx.dependence import Labels, rule_of
-from lronnx.graph import Array, Graph, Value
+from lronnx.graph import Array, Graph, Node, Value
 from lronnx.onnx_io import PROGRAM_OPSET
-from lronnx.ops import Kind
-from lronnx.ops.emitter import LANES, Emitter, Lanes, row_major_order
-from lronnx.ops.record import Choice
-from lronnx.ops.switching import FRESH, STEP, Group, emit_choice, emit_kinks
+from lronnx.ops import Kind, OpRule
+from lronnx.ops.emitter import LANES, LOWEST, Emitter, Lanes, row_major_order
+from lronnx.ops.record import Choice, Kinks
+from lronnx.ops.switching import FRESH, STEP, Gain, Group, Magnitudes, emit_choice, emit_kinks, magnitudes, output_size
 
-POINT, DIRECTION, VALUE, SLOPE = "point", "direction", "value", "slope"
+POINT, DIRECTION, VALUE, SLOPE, SIZE = "point", "direction", "value", "slope", "size"
 
 
 @dataclass(frozen=True)
 class Program:
     """A linearized program. Inputs: POINT and DIRECTION (lanes, *sample); in mode STEP one state per group.
 
-    Outputs: VALUE and SLOPE (lanes, m); then per group its switching functions, their slopes, rates, the
+    Outputs: VALUE and SLOPE (lanes, m); SIZE (lanes,), how large the values would be if nothing cancelled; then per group its switching functions, their slopes, rates, the
     best rate, the lowest signed value and the largest magnitude; in mode FRESH the states.
     """
 
@@ -44,6 +44,7 @@ def build(
     input_name: str,
     contents: Mapping[str, Array],
     shapes: Mapping[str, tuple[int, ...]],
+    gains: Mapping[str, Gain],
     *,
     mode: str,
     dtype: str,
@@ -51,15 +52,10 @@ def build(
 ) -> Program:
     """Rewrite a labelled graph as a program.
 
-    ``contents`` and ``shapes`` as in :func:`lronnx.dependence.label`. ``dtype``: float64 or float32; ``native``:
+    ``contents`` and ``shapes`` as in :func:`lronnx.dependence.label`; ``gains`` from :func:`gains`. ``dtype``: float64 or float32; ``native``:
     whether the runtime convolves in that type. Raises ModelError if the result is not a valid program.
     """
-    opset = source.opsets.get("ai.onnx", 1)
-
-    def probe(node, arrays):  # type: ignore[no-untyped-def]
-        return session.probe(node, arrays, opset)
-
-    e = Emitter(dtype, native, shapes, opset, probe, labels.lookup)
+    e = _emitter(source, labels, shapes, dtype, native)
     shape = shapes[input_name]
     point, direction = e.fresh(POINT), e.fresh(DIRECTION)
     inputs = [Value(point, dtype, (LANES, *shape)), Value(direction, dtype, (LANES, *shape))]
@@ -69,11 +65,10 @@ def build(
     e.slopes[input_name] = Lanes(direction, shape, order)
     states: list[Value] = []
     groups: list[Group] = []
-    for node in source.nodes:
-        if node.label not in labels.needed or labels.kinds[node.label] in (Kind.CONSTANT, Kind.CONDITION):
-            continue
-        rule = rule_of(node)
-        assert rule is not None
+    # Which tensors the affine stage reads that a tensor comes from: the input, or outputs of switching nodes.
+    sources: dict[str, tuple[str, ...]] = {input_name: (input_name,)}
+    full_sizes: dict[str, Magnitudes] = {}
+    for node, rule in _evaluated(source, labels):
         e.scope(node.label)
         operands = [
             [_operand(name, known, contents) for name in node.inputs] for known in (e.values, e.slopes)
@@ -82,16 +77,23 @@ def build(
             assert rule.emit is not None
             made = rule.emit(e, node, operands[0], False)
             made_slopes = rule.emit(e, node, operands[1], True)
+            stage = tuple(dict.fromkeys(name for used in node.inputs for name in sources.get(used, ())))
+            sources.update((name, stage) for name in node.outputs)
         else:
             assert rule.switch is not None
             value, slope = rule.switch(e, node, operands[0], False), rule.switch(e, node, operands[1], True)
+            reads = rule.reads(node, labels.lookup) if rule.reads is not None else node.inputs
+            stage = tuple(dict.fromkeys(name for used in reads for name in sources.get(used, ())))
+            sizes = magnitudes(e, [(e.values[name], e.slopes[name]) for name in stage], gains[node.label])
             if isinstance(value, Choice):
                 assert isinstance(slope, Choice)
-                out, out_slope, new = emit_choice(e, node.label, value, slope, mode, states)
+                out, out_slope, new = emit_choice(e, node.label, value, slope, mode, sizes, states)
             else:
                 assert not isinstance(slope, Choice)
-                out, out_slope, new = emit_kinks(e, node.label, value, slope, mode, states)
+                out, out_slope, new = emit_kinks(e, node.label, value, slope, mode, sizes, states)
             made, made_slopes = [out], [out_slope]
+            sources[node.outputs[0]] = (node.outputs[0],)
+            full_sizes[node.outputs[0]] = sizes
             groups += new
         e.values.update(zip(node.outputs, made, strict=False))
         e.slopes.update(zip(node.outputs, made_slopes, strict=False))
@@ -105,6 +107,15 @@ def build(
     for name, tensor in zip((VALUE, SLOPE), results, strict=True):
         flat = e.reshape(e.row_major(tensor), (tensor.size,))
         outputs.append(Value(e.rename(flat.name, name), dtype, (LANES, tensor.size)))
+    if labels.output in sources:
+        stage = [(e.values[name], e.slopes[name]) for name in sources[labels.output]]
+        # A unit that is off because its argument cancels may be on by rounding in the original: a tenth of what
+        # cancelled counts as well.
+        cancelled = [full_sizes[name] for name in sources[labels.output] if name in full_sizes]
+        size = output_size(e, stage, gains[""], cancelled)
+    else:
+        size = e.held_size(contents[labels.output])
+    outputs.append(Value(e.rename(size, SIZE), dtype, (LANES,)))
     for group in groups:
         wide = (LANES, *group.physical)
         if group.count:
@@ -112,12 +123,102 @@ def build(
         if mode == FRESH:
             outputs.append(Value(group.state, "int64" if group.count else dtype, (LANES, *group.physical)))
         outputs += [Value(name, dtype, wide) for name in (group.value, group.slope, group.rate)]
-        outputs += [Value(name, dtype, (LANES,)) for name in (group.best, group.lowest, group.scale)]
+        outputs += [Value(name, dtype, (LANES,)) for name in (group.best, group.lowest, group.scale, group.speed)]
     # Two groups may share a switching function (a tensor that two operators read).
     distinct = {value.name: value for value in outputs}
     inputs += [value for value in states if mode == STEP]
     graph = e.program(source.name or "network", inputs, distinct.values(), PROGRAM_OPSET)
     return Program(graph, tuple(groups), mode, dtype)
+
+
+def gains(
+    source: Graph,
+    labels: Labels,
+    input_name: str,
+    contents: Mapping[str, Array],
+    shapes: Mapping[str, tuple[int, ...]],
+) -> dict[str, Gain]:
+    """How much the affine stage in front of each switching node enlarges independent noise, by node label.
+
+    Every switching node's output is replaced by independent standard normal numbers, so that nothing cancels that
+    cancels in the network: the largest response says what size of numbers the stage adds up. The stage in
+    front of the network's output has the label ''.
+    """
+    e = _emitter(source, labels, shapes, "float32", True)
+    inputs: list[Value] = []
+    outputs: dict[str, tuple[str, str]] = {}
+
+    def independent(name: str) -> None:
+        shape = shapes[name]
+        made = e.fresh("noise")
+        inputs.append(Value(made, "float32", (LANES, *shape)))
+        e.values[name] = e.slopes[name] = Lanes(made, shape, row_major_order(len(shape)))
+
+    independent(input_name)
+    e.first_input = inputs[0].name
+    for node, rule in _evaluated(source, labels):
+        e.scope(node.label)
+        operands = [[_operand(name, known, contents) for name in node.inputs] for known in (e.values, e.slopes)]
+        if labels.kinds[node.label] is Kind.AFFINE:
+            assert rule.emit is not None
+            e.values.update(zip(node.outputs, rule.emit(e, node, operands[0], False), strict=False))
+            e.slopes.update(zip(node.outputs, rule.emit(e, node, operands[1], True), strict=False))
+            continue
+        assert rule.switch is not None
+        forms = rule.switch(e, node, operands[0], False), rule.switch(e, node, operands[1], True)
+        outputs[node.label] = _response(e, forms[0]), _response(e, forms[1])
+        independent(node.outputs[0])
+    if labels.output in e.values:
+        outputs[""] = e.values[labels.output].name, e.slopes[labels.output].name
+    if not outputs:
+        return {}
+    # Responses have the shapes of whatever the switching nodes compare: leave them open.
+    names = {name for pair in outputs.values() for name in pair}
+    renamed = {name: e.rename(name, "response") for name in sorted(names)}
+    values = [Value(name, "float32", None) for name in renamed.values()]
+    graph = e.program("gains", inputs, values, PROGRAM_OPSET)
+    generator = np.random.default_rng(0)
+    runner = session.Session(graph, "cpu")
+    responses: list[dict[str, Array]] = []
+    for noisy in (False, True):
+        feeds: dict[str, Array] = {}
+        for value in inputs:
+            assert value.shape is not None
+            shape = (1, *(int(d) for d in value.shape[1:]))
+            feeds[value.name] = generator.standard_normal(shape, np.float32) if noisy else np.zeros(shape, np.float32)
+        responses.append(dict(zip(runner.outputs, runner(feeds), strict=True)))
+    found: dict[str, Gain] = {}
+    for label, (value_name, slope_name) in outputs.items():
+        at_zero = np.abs(responses[0][renamed[value_name]])
+        factor = np.abs(responses[1][renamed[slope_name]])
+        # What pads a window is no number that is ever added up.
+        at_zero = at_zero[at_zero < -0.5 * LOWEST["float32"]]
+        found[label] = Gain(float(factor.max(initial=0.0)), float(at_zero.max(initial=0.0)))
+    return found
+
+
+def _response(e: Emitter, form: Kinks | Choice) -> str:
+    return form.candidates if isinstance(form, Choice) else form.argument.name
+
+
+def _emitter(
+    source: Graph, labels: Labels, shapes: Mapping[str, tuple[int, ...]], dtype: str, native: bool
+) -> Emitter:
+    opset = source.opsets.get("ai.onnx", 1)
+
+    def probe(node: Node, arrays: Sequence[Array | None]) -> list[Array]:
+        return session.probe(node, arrays, opset)
+
+    return Emitter(dtype, native, shapes, opset, probe, labels.lookup)
+
+
+def _evaluated(source: Graph, labels: Labels) -> Iterator[tuple[Node, OpRule]]:
+    """The nodes that depend on the input and that the output needs, with their rules."""
+    for node in source.nodes:
+        if node.label in labels.needed and labels.kinds[node.label] in (Kind.AFFINE, Kind.SWITCHING):
+            rule = rule_of(node)
+            assert rule is not None
+            yield node, rule
 
 
 def _operand(name: str, known: Mapping[str, Lanes], contents: Mapping[str, Array]) -> Lanes | Array | None:

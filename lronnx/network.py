@@ -19,15 +19,15 @@ from lronnx.errors import InputError, ModelError, NotPiecewiseAffineError, Refus
 from lronnx.graph import Array, Graph, Node, Value
 from lronnx.onnx_io import Model
 from lronnx.ops import Kind
-from lronnx.ops.switching import FRESH, STEP
+from lronnx.ops.switching import FRESH, STEP, Gain
 from lronnx.regions import PathWalk, SelfCheck, Walk
 from lronnx.walker import Evaluation, Progress, SegmentResult, Walker
 
 PRECISIONS = {"double": "float64", "single": "float32"}
 # The original model is evaluated at the ends of a segment and at this many edges and midpoints inside.
 COMPARED_POINTS = 16
-# What float32 rounding through a network explains, relative to the largest output and to how far outputs move.
-VALUE_TOLERANCE = {"float64": 1e-9, "float32": 2e-4, "float16": 5e-2}
+# What rounding through a network explains, relative to the size that the outputs would have if nothing cancelled.
+VALUE_TOLERANCE = {"float64": 1e-11, "float32": 5e-5, "float16": 5e-2}
 
 
 @dataclass(frozen=True)
@@ -328,10 +328,16 @@ class Network:
             self.input_name,
             study.contents,
             study.shapes,
+            self._gains,
             mode=mode,
             dtype=dtype,
             native=native,
         )
+
+    @cached_property
+    def _gains(self) -> dict[str, Gain]:
+        study = self._study
+        return linearize.gains(study.model.graph, study.labels, self.input_name, study.contents, study.shapes)
 
     def _runner(self, mode: str, precision: str, device: str) -> tuple[linearize.Program, session.Session]:
         key = (mode, precision, device)
@@ -428,7 +434,7 @@ class Network:
         partial = walker.interrupted or not all(result.complete for result in results) or len(results) < len(lengths)
         total = sum(len(result.t) - 1 for result in results) or 1
         walks = tuple(
-            self._finish(result, path[i], path[i + 1], float(lengths[i]), walker, total, seconds, precision)
+            self._finish(result, path[i], path[i + 1], float(lengths[i]), walker, total, seconds, precision, device)
             for i, result in enumerate(results)
         )
         return PathWalk(
@@ -468,7 +474,7 @@ class Network:
                 raise InputError(f"lanes must be at least 1, not {wanted}")
             return wanted
         size = max(self.units, prod(self.input_shape), 1)
-        return int(np.clip(2 ** int(np.log2(max(600_000 / size, 1))), 1, 256))
+        return int(np.clip(2 ** int(np.log2(max(600_000 / size, 1))), 1, 64))
 
     @staticmethod
     def _evaluate(
@@ -479,7 +485,7 @@ class Network:
         renamed = {
             getattr(other, key): getattr(group, key)
             for group, other in zip(program.groups, afresh.groups, strict=True)
-            for key in ("state", "value", "slope", "rate", "best", "lowest", "scale")
+            for key in ("state", "value", "slope", "rate", "best", "lowest", "scale", "speed")
         }
 
         def evaluate(points: Array, directions: Array, pattern: Sequence[Array] | None) -> Evaluation:
@@ -504,10 +510,11 @@ class Network:
         total: int,
         seconds: float,
         precision: str,
+        device: str,
     ) -> Walk:
         """A segment's walk with its self-check; evaluations and time are shared out by regions."""
         share = (len(result.t) - 1) / total
-        error, tolerance, compared = self._compare(result, start, end, walker.dtype)
+        error, tolerance, compared = self._compare(result, start, end, precision, device)
         check = SelfCheck(result.contradictions, result.mismatches, error, tolerance, compared)
         return Walk(
             t=result.t,
@@ -523,27 +530,37 @@ class Network:
         )
 
     def _compare(
-        self, result: SegmentResult, start: NDArray[np.float64], end: NDArray[np.float64], dtype: str
+        self,
+        result: SegmentResult,
+        start: NDArray[np.float64],
+        end: NDArray[np.float64],
+        precision: str,
+        device: str,
     ) -> tuple[float, float, int]:
         """Largest difference from the original model at the ends, and at some edges and midpoints in between."""
-        edges = result.t
+        edges, dtype = result.t, PRECISIONS[precision]
         picks = np.unique(np.linspace(0, len(edges) - 1, COMPARED_POINTS // 2).astype(int))
         places = [(float(edges[i]), result.values[i]) for i in picks]
         for i in np.unique(np.linspace(0, len(edges) - 2, COMPARED_POINTS // 2).astype(int)):
             middle = (edges[i] + edges[i + 1]) / 2
             places.append((float(middle), (result.values[i] + result.values[i + 1]) / 2))
-        error, scale = 0.0, 0.0
-        # The original reads float32 inputs: their rounding moves the point, and the outputs by the slope.
-        move = float(np.abs(result.slopes).max(initial=0.0))
-        precision = self._original.precision if self.output_name in self._study.variable else dtype
+        error, size = 0.0, 0.0
+        _, fresh = self._runner(FRESH, precision, device)
+        direction = (end - start)[None].astype(dtype)
         for t, value in places:
-            exact = self.original(start + t * (end - start))
+            point = start + t * (end - start)
+            exact = self.original(point)
             if not np.isfinite(exact).all():
                 return float("inf"), 0.0, len(places)
             error = max(error, float(np.abs(exact - value).max(initial=0.0)))
-            scale = max(scale, float(np.abs(value).max(initial=0.0)))
-        coarsest = max((precision, dtype), key=lambda name: VALUE_TOLERANCE[name])
-        return error, VALUE_TOLERANCE[coarsest] * (scale + 1e-3 * move + 1e-6), len(places)
+            tensors = fresh({linearize.POINT: point[None].astype(dtype), linearize.DIRECTION: direction})
+            size = max(size, float(tensors[fresh.outputs.index(linearize.SIZE)][0]))
+        coarsest = max((self._original_precision, dtype), key=lambda name: VALUE_TOLERANCE[name])
+        return error, VALUE_TOLERANCE[coarsest] * size + 1e-30, len(places)
+
+    @cached_property
+    def _original_precision(self) -> str:
+        return self._original.precision if self.output_name in self._study.variable else "float64"
 
 
 def _without_leading_ones(shape: Sequence[int]) -> tuple[int, ...]:

@@ -65,12 +65,19 @@ def read_model(path: str | os.PathLike[str], shapes: Mapping[str, Sequence[int]]
             raise ModelError(f"{path}: its model-local functions cannot be inlined: {_first_line(error)}") from None
     _fix_inputs(proto.graph, dict(shapes or {}), path)
     _sort(proto.graph, path)
+    _drop_unused(proto.graph)
+    # Before this version every initializer had to be listed as an input, which they no longer are.
+    proto.ir_version = max(proto.ir_version, 4)
     graph = _to_graph(proto, path)
     graph.check()
     del proto.graph.value_info[:]
     producer = f"{proto.producer_name} {proto.producer_version}".strip()
     metadata = {entry.key: entry.value for entry in proto.metadata_props}
-    return Model(path, hashlib.sha256(content).hexdigest(), graph, producer, metadata, proto.SerializeToString())
+    try:
+        whole = proto.SerializeToString()
+    except Exception as error:
+        raise ModelError(f"{path}: a model of over 2 GB is too large to be read: {_first_line(error)}") from None
+    return Model(path, hashlib.sha256(content).hexdigest(), graph, producer, metadata, whole)
 
 
 def _first_line(error: Exception) -> str:
@@ -218,16 +225,31 @@ def _sort(graph: GraphProto, path: Path) -> None:
         graph.node.extend(copies)
 
 
+def _drop_unused(graph: GraphProto) -> None:
+    """Forget initializers that nothing reads: what they hold does not matter, and runtimes stumble over some."""
+    used = {name for node in graph.node for name in _used(node)} | {value.name for value in graph.output}
+    for tensor in list(graph.initializer):
+        if tensor.name not in used:
+            graph.initializer.remove(tensor)
+
+
 def _used(node: onnx.NodeProto) -> list[str]:
     """The tensors that a node reads, those that its subgraphs capture included."""
-    names = [name for name in node.input if name]
+    return [name for name in node.input if name] + _captured(node)
+
+
+def _captured(node: onnx.NodeProto) -> list[str]:
+    """The tensors that the subgraphs of a node read without making them, each once."""
+    names: dict[str, None] = {}
     for attribute in node.attribute:
         subgraphs = [attribute.g] if attribute.type == AttributeProto.GRAPH else list(attribute.graphs)
         for subgraph in subgraphs:
-            for inner in subgraph.node:
-                names += _used(inner)
-            names += [value.name for value in subgraph.output]
-    return names
+            own = {value.name for value in subgraph.input} | {tensor.name for tensor in subgraph.initializer}
+            own |= {name for inner in subgraph.node for name in inner.output}
+            read = [name for inner in subgraph.node for name in _used(inner)]
+            read += [value.name for value in subgraph.output]
+            names.update((name, None) for name in read if name not in own)
+    return list(names)
 
 
 def _to_graph(proto: ModelProto, path: Path) -> Graph:
@@ -244,13 +266,12 @@ def _to_graph(proto: ModelProto, path: Path) -> Graph:
             array = _to_array(tensor)
         except Exception as error:
             raise ModelError(f"{path}: the initializer '{tensor.name}' is damaged: {_first_line(error)}") from None
-        check_finite(array, f"the initializer '{tensor.name}' of {path}")
         constants[tensor.name] = array
         values[tensor.name] = Value(tensor.name, array.dtype.name, array.shape)
     for sparse in graph.sparse_initializer:
         raise ModelError(f"{path}: the sparse initializer '{sparse.values.name}' is not supported; store it dense")
-    counts = Counter(node.name for node in graph.node)
-    nodes = tuple(_node(index, node, counts, path) for index, node in enumerate(graph.node))
+    labels = _labels(graph)
+    nodes = tuple(_node(index, node, labels[index], path) for index, node in enumerate(graph.node))
     opsets = {entry.domain or "ai.onnx": entry.version for entry in proto.opset_import}
     return Graph(
         graph.name,
@@ -295,9 +316,25 @@ def _value(value: onnx.ValueInfoProto) -> Value:
     return Value(value.name, dtype, shape)
 
 
-def _node(index: int, node: onnx.NodeProto, counts: Counter[str], path: Path) -> Node:
-    first = next((name for name in node.output if name), "")
-    label = node.name if node.name and counts[node.name] == 1 else f"{node.op_type}:{first or index}"
+def _labels(graph: GraphProto) -> list[str]:
+    """A label for every node, no two alike: its name, or else its operator and what it makes."""
+    counts = Counter(node.name for node in graph.node)
+    taken = {name for name, count in counts.items() if name and count == 1}
+    labels: list[str] = []
+    for index, node in enumerate(graph.node):
+        if node.name in taken:
+            labels.append(node.name)
+            continue
+        label = f"{node.op_type}:{next((name for name in node.output if name), index)}"
+        while label in taken:
+            label += "'"
+        taken.add(label)
+        labels.append(label)
+    return labels
+
+
+def _node(index: int, node: onnx.NodeProto, label: str, path: Path) -> Node:
+    """A node of the IR. What its subgraphs capture counts as inputs behind its own: it depends on these as well."""
     attributes: dict[str, Attribute] = {}
     for attribute in node.attribute:
         if attribute.type == AttributeProto.GRAPH or attribute.type == AttributeProto.GRAPHS:
@@ -309,12 +346,16 @@ def _node(index: int, node: onnx.NodeProto, counts: Counter[str], path: Path) ->
             raise ModelError(
                 f"{path}: node {label} [{node.op_type}], attribute '{attribute.name}': {_first_line(error)}"
             ) from None
-        held = attributes[attribute.name]
-        if isinstance(held, np.ndarray):
-            check_finite(held, f"the attribute '{attribute.name}' of node {label} [{node.op_type}] of {path}")
     domain = "" if node.domain == "ai.onnx" else node.domain
     return Node(
-        index, node.name, label, domain, node.op_type, tuple(node.input), tuple(node.output), freeze(attributes)
+        index,
+        node.name,
+        label,
+        domain,
+        node.op_type,
+        (*node.input, *_captured(node)),
+        tuple(node.output),
+        freeze(attributes),
     )
 
 
@@ -373,7 +414,7 @@ def to_bytes(graph: Graph, *, description: str = "", dynamic: str = "lanes") -> 
             else:
                 made.attribute.append(helper.make_attribute(key, attribute))
         nodes.append(made)
-    initializers = [numpy_helper.from_array(np.ascontiguousarray(a), name) for name, a in graph.constants.items()]
+    initializers = [numpy_helper.from_array(np.asarray(a, order="C"), name) for name, a in graph.constants.items()]
     proto_graph = helper.make_graph(
         nodes, graph.name, infos[: len(graph.inputs)], infos[len(graph.inputs) :], initializers
     )
@@ -381,7 +422,9 @@ def to_bytes(graph: Graph, *, description: str = "", dynamic: str = "lanes") -> 
     model = helper.make_model(
         proto_graph, opset_imports=opsets, ir_version=PROGRAM_IR, producer_name="lronnx", doc_string=description
     )
-    if math.fsum(a.nbytes for a in graph.constants.values()) < 2**30:
+    # The checker wants every output's rank, which a runtime does not; and it cannot take models of over 2 GB.
+    ranked = all(graph.values[name].shape is not None for name in graph.outputs)
+    if ranked and math.fsum(a.nbytes for a in graph.constants.values()) < 2**30:
         try:
             onnx.checker.check_model(model)
         except Exception as error:
@@ -389,9 +432,20 @@ def to_bytes(graph: Graph, *, description: str = "", dynamic: str = "lanes") -> 
     return model.SerializeToString()
 
 
-def expose(model: bytes, outputs: Sequence[str]) -> bytes:
-    """The same model with ``outputs`` (names of any tensors in it, of unknown shape and type) as its outputs."""
+def expose(model: bytes, outputs: Sequence[str], *, prune: bool = False) -> bytes:
+    """The same model with ``outputs`` (names of any tensors in it, of unknown shape and type) as its outputs.
+
+    ``prune``: without the nodes that these do not need.
+    """
     proto = onnx.load_model_from_string(model)
+    if prune:
+        needed, kept_nodes = set(outputs), []
+        for node in reversed(proto.graph.node):
+            if needed.intersection(node.output):
+                kept_nodes.append(node)
+                needed.update(_used(node))
+        for node in [node for node in proto.graph.node if node not in kept_nodes]:
+            proto.graph.node.remove(node)
     kept = {value.name: value for value in proto.graph.output}
     infos = []
     for name in outputs:

@@ -224,7 +224,7 @@ class Walker:
                         min(REGIONS_PER_INTERVAL / density, remaining / self.lanes), REGIONS_PER_INTERVAL / density / 8
                     )
                 else:
-                    width = remaining / (4 * self.lanes)
+                    width = remaining / self.lanes
                 # An odd factor keeps borders off the round numbers at which constructed networks bend.
                 end = front + width * 0.9618034
                 if end > 1.0 - width / 4:
@@ -391,7 +391,7 @@ class Walker:
     ) -> NDArray[np.bool_]:
         """Whether candidates have the same value and slope as the winners, up to rounding."""
         values, slopes = evaluation.tensors[group.value][row], evaluation.tensors[group.slope][row]
-        fast = float(np.abs(slopes).max(initial=0.0))
+        fast = float(evaluation.tensors[group.speed][row])
         scale = float(evaluation.tensors[group.scale][row])
         near = np.abs(values[winners, units] - values[candidates, units]) <= self.noise * scale
         same = np.abs(slopes[winners, units] - slopes[candidates, units]) <= self.noise * fast
@@ -433,7 +433,7 @@ class Walker:
         tensors = evaluation.tensors
         values, slopes = tensors[group.value][row], tensors[group.slope][row]
         scale = float(tensors[group.scale][row])
-        fast = float(np.abs(slopes).max(initial=0.0))
+        fast = float(tensors[group.speed][row])
         state = self._branches(group, tensors[group.state][row])
         if group.count:
             values = values.max(axis=0) - values
@@ -598,7 +598,11 @@ class Walker:
             t = together[0][0]
             reached = max(reached, *(entry[1] for entry in together))
             after = min(reached + 1, len(times) - 1)
-            net = self._net(entry[2] for entry in together)
+            # Further evaluations at the same place were made before the pattern settled.
+            while after + 1 < len(times) and times[after + 1] - times[after] <= SAME_T:
+                after += 1
+            # Rounding may turn round the order of times within a breakpoint; the order of steps is the true one.
+            net = self._net(entry[2] for entry in sorted(together, key=lambda entry: entry[1]))
             if t <= SAME_T:
                 current = after
                 continue

@@ -241,6 +241,11 @@ class Emitter:
         name = self.one("Add", zero, self.constant(np.expand_dims(content, 0)))
         return Lanes(name, array.shape, row_major_order(rank))
 
+    def held_size(self, array: Array) -> str:
+        """The largest magnitude in a constant, (lanes,)."""
+        flat = self._reshape(self._zero_lane(), ())
+        return self.one("Add", flat, self.constant(np.array(float(np.abs(array).max(initial=0.0)))))
+
     def _zero_lane(self) -> str:
         if self._zero is None:
             flat = self.one("Flatten", self.first_input, axis=1)

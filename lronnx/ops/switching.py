@@ -47,7 +47,7 @@ STEP, FRESH = "step", "fresh"
 # constant that float32 cannot tell from zero, so the nudge must not be smaller than that).
 NUMBERS = {
     "float64": {"noise": 1e-13, "zero": 3.6e-15, "tiny": 1e-300, "nudge": 1e-30},
-    "float32": {"noise": 7.6e-6, "zero": 1.9e-6, "tiny": 1e-37, "nudge": 1e-22},
+    "float32": {"noise": 4.8e-7, "zero": 4.8e-7, "tiny": 1e-37, "nudge": 1e-22},
 }
 # Two breakpoints that are closer than this, in t, are one.
 SAME_T = 1e-12
@@ -73,6 +73,7 @@ class Group:
     best: str
     lowest: str
     scale: str
+    speed: str
 
     @property
     def units(self) -> int:
@@ -99,27 +100,63 @@ def _number(e: Emitter, key: str) -> str:
     return e.constant(np.array(NUMBERS[e.dtype.name][key]), key)
 
 
-def _largest(e: Emitter, name: str, rank: int) -> str:
-    """The largest magnitude of each lane, (lanes, 1, ...)."""
-    axes = e.constant(np.arange(1, rank), "axes")
-    high = e.one("ReduceMax", name, axes, keepdims=1)
-    low = e.one("ReduceMin", name, axes, keepdims=1)
-    return e.one("Max", high, e.one("Neg", low))
+@dataclass(frozen=True)
+class Magnitudes:
+    """How large a node's switching functions and their slopes would be if nothing cancelled, per lane.
+
+    That is the largest element of the tensors that the affine stage in front of the node reads, times the gain of
+    that stage. Rounding errors are small against these, whatever the sums come to. Names of (lanes,) tensors.
+    """
+
+    value: str
+    slope: str
 
 
-def _without_noise(e: Emitter, slope: str, rank: int) -> tuple[str, str]:
-    """Slopes, those set to zero that are rounding of zero; and their largest magnitude, (lanes, 1, ...)."""
-    size = e.one("Abs", slope)
-    largest = e.one("ReduceMax", size, e.constant(np.arange(1, rank), "axes"), keepdims=1) if rank > 1 else size
-    real = _as_number(e, e.one("Greater", size, e.one("Mul", largest, _number(e, "noise"))))
-    return e.one("Mul", slope, real), largest
+@dataclass(frozen=True)
+class Gain:
+    """An affine stage's response to independent standard normal inputs (its largest element), and to zeros."""
+
+    factor: float
+    at_zero: float
 
 
-def _scale(e: Emitter, value: str, rank: int, fastest: str, hint: str) -> str:
-    """The largest magnitude that a lane's switching functions reach within a unit of t, up to a factor, (lanes,)."""
-    size = e.one("Abs", value)
-    high = e.one("ReduceMax", size, e.constant(np.arange(1, rank), "axes"), keepdims=1) if rank > 1 else size
-    return e.one("Reshape", e.one("Add", high, fastest), e.constant(np.array([-1]), "shape"), hint=hint)
+def magnitudes(e: Emitter, sources: Sequence[tuple[Lanes, Lanes]], gain: Gain) -> Magnitudes:
+    """Magnitudes from (value, slope) of the tensors that feed an affine stage of the given gain."""
+    found: list[str] = []
+    for position in (0, 1):
+        sizes = []
+        for source in sources:
+            x = source[position]
+            flat = e._reshape(x.name, (x.size,))
+            sizes.append(e.one("ReduceMax", e.one("Abs", flat), e.constant(np.array([1]), "axes"), keepdims=0))
+        size = sizes[0] if len(sizes) == 1 else e.one("Max", *sizes)
+        found.append(e.one("Mul", size, e.constant(np.array(max(gain.factor, 1e-30)), "gain")))
+    value = e.one("Add", *found)
+    if gain.at_zero:
+        value = e.one("Add", value, e.constant(np.array(gain.at_zero)))
+    return Magnitudes(value, found[1])
+
+
+def output_size(
+    e: Emitter, sources: Sequence[tuple[Lanes, Lanes]], gain: Gain, cancelled: Sequence[Magnitudes]
+) -> str:
+    """The magnitude of the output's stage, a tenth of what its switching nodes add up included, (lanes,)."""
+    size = magnitudes(e, sources, gain).value
+    for one in cancelled:
+        share = e.one("Mul", one.value, e.constant(np.array(0.1 * gain.factor)))
+        size = e.one("Max", size, share)
+    return size
+
+
+def _per_lane(e: Emitter, name: str, rank: int) -> str:
+    """A (lanes,) tensor as (lanes, 1, ...)."""
+    return e._reshape(name, (1,) * (rank - 1)) if rank > 1 else name
+
+
+def _without_noise(e: Emitter, slope: str, rank: int, fastest: str) -> str:
+    """Slopes, those set to zero that are rounding of zero."""
+    limit = _per_lane(e, e.one("Mul", fastest, _number(e, "noise")), rank)
+    return e.one("Mul", slope, _as_number(e, e.one("Greater", e.one("Abs", slope), limit)))
 
 
 def _lowest(e: Emitter, name: str, rank: int, hint: str) -> str:
@@ -135,7 +172,7 @@ def _as_number(e: Emitter, condition: str) -> str:
 
 
 def emit_kinks(
-    e: Emitter, label: str, value: Kinks, slope: Kinks, mode: str, states: list[Value]
+    e: Emitter, label: str, value: Kinks, slope: Kinks, mode: str, sizes: Magnitudes, states: list[Value]
 ) -> tuple[Lanes, Lanes, list[Group]]:
     """Write an elementwise switching node. Returns its output, the output's slope, and one group per kink.
 
@@ -148,24 +185,25 @@ def emit_kinks(
     for number, (kink, jump) in enumerate(zip(value.kinks, value.jumps, strict=True)):
         g = e.elementwise("Sub", z, kink) if np.any(kink) else z
         hints = {
-            key: f"{key}/{number}" for key in ("state", "value", "slope", "rate", "best", "lowest", "scale")
+            key: f"{key}/{number}" for key in ("state", "rate", "best", "lowest")
         }
         if mode == STEP:
             state = e.fresh(hints["state"])
             states.append(Value(state, e.dtype.name, (LANES, *z.physical)))
         else:
-            state = _fresh_kink(e, g, s, rank, hints["state"])
+            state = _fresh_kink(e, g, s, rank, sizes, hints["state"])
         distance = e.one("Mul", state, g.name)
         # A unit above its kink whose function is identically zero belongs below it: the nudge makes it leave.
-        real, fastest = _without_noise(e, s.name, rank)
-        moving = e.one("Sub", real, _number(e, "nudge"))
+        moving = e.one("Sub", _without_noise(e, s.name, rank, sizes.slope), _number(e, "nudge"))
         towards = e.one("Mul", state, moving)
         rate = e.one("Div", towards, e.one("Max", distance, _number(e, "tiny")), hint=hints["rate"])
         best = _lowest(e, rate, rank, hints["best"])
         lowest = _lowest(e, distance, rank, hints["lowest"])
-        scale = _scale(e, g.name, rank, fastest, hints["scale"])
+        # A kink far from zero is subtracted from the argument, and is rounded with it.
+        offset = float(np.abs(kink).max(initial=0.0))
+        scale = e.one("Add", sizes.value, e.constant(np.array(offset))) if offset else sizes.value
         groups.append(
-            Group(label, number, 0, z.shape, z.order, state, g.name, s.name, rate, best, lowest, scale)
+            Group(label, number, 0, z.shape, z.order, state, g.name, s.name, rate, best, lowest, scale, sizes.slope)
         )
         above = e.one("Max", state, e.constant(np.zeros(())))
         part = _times(e, Lanes(e.one("Mul", above, g.name), z.shape, z.order), jump)
@@ -189,11 +227,10 @@ def _times(e: Emitter, x: Lanes, factor: Array) -> Lanes | None:
     return x if np.all(factor == 1) else e.elementwise("Mul", x, factor)
 
 
-def _fresh_kink(e: Emitter, g: Lanes, s: Lanes, rank: int, hint: str) -> str:
+def _fresh_kink(e: Emitter, g: Lanes, s: Lanes, rank: int, sizes: Magnitudes, hint: str) -> str:
     """The state that a path entering at this place is in: by sign; by the slope's sign where the value is zero."""
     size, speed = e.one("Abs", g.name), e.one("Abs", s.name)
-    high = _largest(e, g.name, rank) if rank > 1 else size
-    fast = _largest(e, s.name, rank) if rank > 1 else speed
+    high, fast = _per_lane(e, sizes.value, rank), _per_lane(e, sizes.slope, rank)
     still_at = e.one("Mul", fast, _number(e, "noise"))
     still = e.one("LessOrEqual", speed, still_at)
     near = e.one("Max", e.one("Mul", speed, e.constant(np.array(SAME_T))), e.one("Mul", high, _number(e, "zero")))
@@ -208,30 +245,28 @@ def _fresh_kink(e: Emitter, g: Lanes, s: Lanes, rank: int, hint: str) -> str:
 
 
 def emit_choice(
-    e: Emitter, label: str, value: Choice, slope: Choice, mode: str, states: list[Value]
+    e: Emitter, label: str, value: Choice, slope: Choice, mode: str, sizes: Magnitudes, states: list[Value]
 ) -> tuple[Lanes, Lanes, list[Group]]:
     """Write a choosing node. As :func:`emit_kinks`; the state is the winning candidate's number, (lanes, 1, units)."""
     z, s = value.candidates, slope.candidates
-    hints = {key: f"{key}/0" for key in ("state", "value", "slope", "rate", "best", "lowest", "scale")}
+    hints = {key: f"{key}/0" for key in ("state", "rate", "best", "lowest")}
     if mode == STEP:
         state = e.fresh(hints["state"])
         states.append(Value(state, "int64", (LANES, 1, prod(value.shape))))
     else:
-        state = _fresh_choice(e, z, s, hints["state"])
+        state = _fresh_choice(e, z, s, sizes, hints["state"])
     winner = e.one("GatherElements", z, state, axis=1)
     winner_slope = e.one("GatherElements", s, state, axis=1)
     distance = e.one("Sub", winner, z)
     speed = e.one("Sub", winner_slope, s)
-    fastest = _largest(e, s, 3)
-    tolerance = e.one("Mul", fastest, _number(e, "noise"))
+    tolerance = _per_lane(e, e.one("Mul", sizes.slope, _number(e, "noise")), 3)
     leaving = _as_number(e, e.one("Less", speed, e.one("Neg", tolerance)))
     towards = e.one("Mul", speed, leaving)
     rate = e.one("Div", towards, e.one("Max", distance, _number(e, "tiny")), hint=hints["rate"])
     best = _lowest(e, rate, 3, hints["best"])
     lowest = _lowest(e, distance, 3, hints["lowest"])
-    scale = _scale(e, winner, 3, fastest, hints["scale"])
     group = Group(
-        label, 0, value.count, value.shape, value.order, state, z, s, rate, best, lowest, scale
+        label, 0, value.count, value.shape, value.order, state, z, s, rate, best, lowest, sizes.value, sizes.slope
     )
     outs: list[Lanes] = []
     for chosen in (winner, winner_slope):
@@ -241,12 +276,11 @@ def emit_choice(
     return outs[0], outs[1], [group]
 
 
-def _fresh_choice(e: Emitter, z: str, s: str, hint: str) -> str:
+def _fresh_choice(e: Emitter, z: str, s: str, sizes: Magnitudes, hint: str) -> str:
     """The first of the candidates that lead, and keep leading as the path goes on."""
-    axis, both = e.constant(np.array([1]), "axes"), e.constant(np.array([1, 2]), "axes")
+    axis = e.constant(np.array([1]), "axes")
     lead = e.one("ReduceMax", z, axis, keepdims=1)
-    high = e.one("ReduceMax", e.one("Abs", lead), both, keepdims=1)
-    fast = _largest(e, s, 3)
+    high, fast = _per_lane(e, sizes.value, 3), _per_lane(e, sizes.slope, 3)
     near = e.one("Max", e.one("Mul", high, _number(e, "zero")), e.one("Mul", fast, e.constant(np.array(SAME_T))))
     leading = e.one("LessOrEqual", e.one("Sub", lead, z), near)
     low = e.constant(np.array(LOWEST[e.dtype.name]))
