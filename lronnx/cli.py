@@ -177,7 +177,7 @@ def main() -> None:
 def inspect(model: Path, output_name: str | None, shapes: Sequence[tuple[str, tuple[int, ...]]], as_json: bool) -> int:
     """Show every node of MODEL: constant, affine or switching, with its number of units, and the verdict.
 
-    Also for a network that is refused; the exit code then is 3.
+    Also for a network that is refused; the exit code then is 3, and 4 if onnxruntime cannot run it.
     """
     import lronnx
 
@@ -186,6 +186,8 @@ def inspect(model: Path, output_name: str | None, shapes: Sequence[tuple[str, tu
         _print_json(_inspection_json(inspection))
     else:
         report.print_to(sys.stdout, *report.inspect_report(inspection))
+    if inspection.problem and not inspection.refusals:
+        return lronnx.ModelError.exit_code
     return 0 if inspection.piecewise_affine else lronnx.NotPiecewiseAffineError.exit_code
 
 
@@ -487,6 +489,7 @@ def _inspection_json(inspection: Inspection) -> dict[str, Any]:
             for refusal in inspection.refusals
         ],
         "notices": list(inspection.notices),
+        "problem": inspection.problem,
         "version": __version__,
     }
 

@@ -44,7 +44,12 @@ def variable_tensors(graph: Graph, input_name: str) -> set[str]:
         rule = rule_of(node)
         facts = Facts((), (), (), 0, Lookup({}, {}, set(), {}))
         # Operators that read a shape alone say so without looking at any fact.
-        if rule is not None and rule.emit is None and rule.switch is None and rule.verdict(node, facts) is Kind.CONSTANT:
+        if (
+            rule is not None
+            and rule.emit is None
+            and rule.switch is None
+            and rule.verdict(node, facts) is Kind.CONSTANT
+        ):
             continue
         variable.update(name for name in node.outputs if name)
     return variable
@@ -111,7 +116,7 @@ def label(
             else:
                 kinds[node.label] = verdict
                 if verdict is Kind.CONDITION:
-                    conditions.update({name: node for name in node.outputs})
+                    conditions.update(dict.fromkeys(node.outputs, node))
         if reason:
             refusals.append(Refusal(node.index, node.name, node.op_type, next(filter(None, node.outputs), ""), reason))
     refusals += _stray_conditions(conditions, relevant, kinds, output)

@@ -8,7 +8,7 @@ switching functions and the rates at which they leave their branch are outputs o
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -70,9 +70,7 @@ def build(
     full_sizes: dict[str, Magnitudes] = {}
     for node, rule in _evaluated(source, labels):
         e.scope(node.label)
-        operands = [
-            [_operand(name, known, contents) for name in node.inputs] for known in (e.values, e.slopes)
-        ]
+        operands = [[_operand(name, known, contents) for name in node.inputs] for known in (e.values, e.slopes)]
         if labels.kinds[node.label] is Kind.AFFINE:
             assert rule.emit is not None
             made = rule.emit(e, node, operands[0], False)
@@ -94,7 +92,7 @@ def build(
             made, made_slopes = [out], [out_slope]
             sources[node.outputs[0]] = (node.outputs[0],)
             full_sizes[node.outputs[0]] = sizes
-            groups += new
+            groups += [_owned(e, group, (point, direction)) for group in new]
         e.values.update(zip(node.outputs, made, strict=False))
         e.slopes.update(zip(node.outputs, made_slopes, strict=False))
     e.scope("")
@@ -197,13 +195,17 @@ def gains(
     return found
 
 
+def _owned(e: Emitter, group: Group, inputs: Sequence[str]) -> Group:
+    """The group with switching functions of its own: onnxruntime returns freed memory for an output that is an input."""
+    value, slope = (e.rename(name, name) if name in inputs else name for name in (group.value, group.slope))
+    return replace(group, value=value, slope=slope)
+
+
 def _response(e: Emitter, form: Kinks | Choice) -> str:
     return form.candidates if isinstance(form, Choice) else form.argument.name
 
 
-def _emitter(
-    source: Graph, labels: Labels, shapes: Mapping[str, tuple[int, ...]], dtype: str, native: bool
-) -> Emitter:
+def _emitter(source: Graph, labels: Labels, shapes: Mapping[str, tuple[int, ...]], dtype: str, native: bool) -> Emitter:
     opset = source.opsets.get("ai.onnx", 1)
 
     def probe(node: Node, arrays: Sequence[Array | None]) -> list[Array]:

@@ -50,7 +50,10 @@ class NodeReport:
 
 @dataclass(frozen=True)
 class Inspection:
-    """What is known of a model without walking it, piecewise affine or not."""
+    """What is known of a model without walking it, piecewise affine or not.
+
+    ``problem``: why it cannot be walked although no node may be refused (onnxruntime cannot run it, NaN weights).
+    """
 
     name: str
     sha256: str
@@ -63,6 +66,7 @@ class Inspection:
     notices: tuple[str, ...]
     units: int
     piecewise_affine: bool
+    problem: str = ""
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,29 @@ class _Study:
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        return {name: value.dims for name, value in self.values.items()}
+        return _dims(self.values)
+
+    def alternatives(self) -> list[str]:
+        """Further outputs of the model that could be analysed."""
+        graph, found = self.model.graph, []
+        for name in graph.outputs:
+            if name != self.asked and name in self.values:
+                labels = dependence.label(graph, name, self.variable, self.contents, self.shapes)
+                if not labels.refusals and labels.output in self.variable:
+                    found.append(name)
+        return found
+
+    def advice(self) -> str:
+        """What to do about a refusal."""
+        lines = [self.problem] if self.problem else []
+        others = self.alternatives()
+        if others:
+            lines.append(f"the refused output is '{self.asked}'; --output can choose another: {', '.join(others)}")
+        text = "lronnx inspect shows every node; --output NAME analyses the network up to a tensor in front of these"
+        first = self.model.graph.nodes[self.labels.refusals[0].index]
+        before = next((name for name in first.inputs if name in self.variable and name != self.input_name), "")
+        # Every tensor in front of the first refused node is in front of all of them.
+        return "\n".join([*lines, text + (f", for example {before}" if before else "")])
 
     def units(self, node: Node) -> int:
         if self.labels.kinds.get(node.label) is not Kind.SWITCHING or node.label not in self.labels.needed:
@@ -98,69 +124,118 @@ def _study(
     shapes: Mapping[str, Sequence[int]] | None,
     lenient: bool = False,
 ) -> _Study:
+    """Read and judge a model. ``lenient``: what keeps it from being walked becomes a notice instead of an error."""
     fixed = {name: np.asarray(array) for name, array in (fixed_inputs or {}).items()}
     model = onnx_io.read_model(path, shapes)
     graph = model.graph
     _check_fixed(graph, fixed, model.path)
-    free = [name for name in graph.inputs if name not in fixed]
-    notices: list[str] = []
-    if not free:
-        raise InputError(f"{model.path}: every input is fixed or the model has none: there is no input to vary")
-    if len(free) > 1:
-        text = (
-            f"{model.path} has {len(free)} free inputs ({', '.join(free)}); fix all but one with --input NAME=FILE "
-            f"(fixed_inputs= in Python)"
-        )
-        if not lenient:
-            raise InputError(text)
-        notices.append(text)
-    input_name = free[0]
-    declared = graph.values[input_name]
-    if declared.dtype not in ("float32", "float64", "float16"):
-        text = (
-            f"the input '{input_name}' of {model.path} is {declared.dtype}: only floating-point inputs can be moved along"
-        )
-        if not lenient:
-            raise InputError(f"{text}; fix it with --input {input_name}=FILE if there is another")
-        notices.append(text)
     asked = _choose_output(graph, output, model.path)
     others = [name for name in graph.outputs if name != asked]
+    notices: list[str] = []
     if others and output is None:
         notices.append(f"analysing the output '{asked}', not {', '.join(others)} (--output NAME chooses)")
-    variable = dependence.variable_tensors(graph, input_name)
-    for name in free[1:]:
-        variable |= dependence.variable_tensors(graph, name)
-    relevant = graph.nodes if lenient else graph.ancestors([asked])
-    feeds = {name: _sample(graph.values[name]) for name in free}
+    free, told = _free_inputs(graph, asked, fixed, model.path, lenient)
+    notices += told
+    input_name = free[0]
+    variable = set().union(*(dependence.variable_tensors(graph, name) for name in free))
+    feeds = {name: _sample(graph.values[name]) for name in graph.inputs if name not in fixed}
     feeds |= {name: _typed(array, graph.values[name]) for name, array in fixed.items()}
-    tensors = [name for node in relevant for name in node.outputs if name]
-    values = {name: value for name, value in graph.values.items() if name in graph.constants or name in graph.inputs}
-    contents: dict[str, Array] = {**graph.constants, **{k: v for k, v in feeds.items() if k in fixed}}
-    problem = ""
-    try:
-        trial = session.observe(model.bytes, feeds, tensors, set(tensors) - variable, str(model.path))
-        values |= trial.values
-        contents |= trial.contents
-    except ModelError as error:
-        problem = str(error)
-    known = {name: value.dims for name, value in values.items()}
-    labels = dependence.label(graph, asked, variable, contents, known)
+    values, contents, problem = _observe(model, graph.nodes, feeds, set(fixed), variable)
+    labels = dependence.label(graph, asked, variable, contents, _dims(values))
     if labels.cut:
         names = ", ".join(f"{node.op_type} '{node.label}'" for node in reversed(labels.cut))
         notices.append(f"cut off at the output: {names}; analysing '{labels.output}' in front of it")
-    if asked not in variable and not labels.refusals:
+    if labels.output not in variable and not labels.refusals:
         notices.append(f"the output '{asked}' does not depend on the input '{input_name}'")
-    for name, array in contents.items():
-        if name in trial_contents(contents, graph):
-            onnx_io.check_finite(array, f"the constant tensor '{name}' computed by {model.path}")
-    return _Study(
-        model, input_name, asked, labels, variable, values, contents, feeds, problem, tuple(notices)
-    )
+    if not problem and not labels.refusals:
+        try:
+            _check_constants(graph, labels, variable, contents, model.path)
+        except ModelError as error:
+            problem = str(error)
+    return _Study(model, input_name, asked, labels, variable, values, contents, feeds, problem, tuple(notices))
 
 
-def trial_contents(contents: Mapping[str, Array], graph: Graph) -> set[str]:
-    """The tensors that were computed rather than stored, and that affine nodes may read."""
-    return {name for name in contents if name not in graph.constants}
+def _free_inputs(
+    graph: Graph, asked: str, fixed: Mapping[str, Array], path: Path, lenient: bool
+) -> tuple[list[str], list[str]]:
+    """The inputs that may vary, the first of which is moved along, and what has to be said about them.
+
+    Raises InputError unless there is exactly one, of floating-point numbers (if not ``lenient``).
+    """
+    free = [name for name in graph.inputs if name not in fixed]
+    if not free:
+        raise InputError(f"{path}: every input is fixed or the model has none: there is no input to vary")
+    read = {name for node in graph.ancestors([asked]) for name in node.inputs} | {asked}
+    notices: list[str] = []
+    if len(free) > 1 and any(name in read for name in free):
+        idle = [name for name in free if name not in read]
+        free = [name for name in free if name in read]
+        if idle:
+            notices.append(f"the output '{asked}' does not depend on the inputs {', '.join(idle)}")
+    problem = ""
+    declared = graph.values[free[0]]
+    if len(free) > 1:
+        problem = (
+            f"{path} has {len(free)} free inputs ({', '.join(free)}); fix all but one with --input NAME=FILE "
+            f"(fixed_inputs= in Python)"
+        )
+    elif declared.dtype not in ("float32", "float64", "float16"):
+        problem = (
+            f"the input '{free[0]}' of {path} is {declared.dtype}: only floating-point inputs can be moved along; "
+            f"fix it with --input {free[0]}=FILE if there is another"
+        )
+    if problem and not lenient:
+        raise InputError(problem)
+    return free, [*notices, problem] if problem else notices
+
+
+def _observe(
+    model: Model, nodes: Sequence[Node], feeds: Mapping[str, Array], fixed: set[str], variable: set[str]
+) -> tuple[dict[str, Value], dict[str, Array], str]:
+    """Types and shapes of all tensors, the content of all that do not vary, and what went wrong, '' if nothing.
+
+    Found by running the model once: what files declare about tensors inside is often missing and sometimes wrong.
+    """
+    graph, where = model.graph, str(model.path)
+    values = {name: value for name, value in graph.values.items() if name in graph.constants or name in graph.inputs}
+    contents: dict[str, Array] = {**graph.constants, **{name: feeds[name] for name in fixed}}
+    tensors = [name for node in nodes for name in node.outputs if name]
+    constant = [name for name in tensors if name not in variable]
+    problem = ""
+    try:
+        trial = session.observe(model.bytes, feeds, tensors, set(constant), where)
+    except ModelError as error:
+        problem = str(error)
+        # The nodes can still be judged better if at least the constants are known.
+        try:
+            trial = session.observe(model.bytes, feeds, constant, set(constant), where, prune=True)
+        except ModelError:
+            return values, contents, problem
+    return values | trial.values, contents | trial.contents, problem
+
+
+def _dims(values: Mapping[str, Value]) -> dict[str, tuple[int, ...]]:
+    return {name: value.dims for name, value in values.items()}
+
+
+def _check_constants(
+    graph: Graph, labels: Labels, variable: set[str], contents: Mapping[str, Array], path: Path
+) -> None:
+    """Raise ModelError if a number that the analysis really uses is not finite."""
+    used = {labels.output: ""} if labels.output not in variable else {}
+    for node in graph.nodes:
+        kind = labels.kinds.get(node.label)
+        if kind is not Kind.CONDITION and (kind is Kind.CONSTANT or node.label not in labels.needed):
+            continue
+        used.update((name, f", read by node {node.label} [{node.op_type}],") for name in node.inputs)
+        for key, attribute in node.attributes.items():
+            if isinstance(attribute, float | tuple | np.ndarray):
+                what = f"the attribute '{key}' of node {node.label} [{node.op_type}] of {path}"
+                onnx_io.check_finite(np.asarray(attribute), what)
+    for name, reader in used.items():
+        if name in contents and name not in variable:
+            stored = "initializer" if name in graph.constants else "constant tensor"
+            onnx_io.check_finite(contents[name], f"the {stored} '{name}'{reader} of {path}")
 
 
 def _check_fixed(graph: Graph, fixed: Mapping[str, Array], path: Path) -> None:
@@ -197,7 +272,10 @@ def _sample(value: Value) -> Array:
 
 
 def _typed(array: Array, value: Value) -> Array:
-    return np.asarray(array, dtype=np.dtype(value.dtype)).reshape(value.dims)
+    try:
+        return np.asarray(array, dtype=np.dtype(value.dtype)).reshape(value.dims)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"--input {value.name}: the model expects {value.dtype}: {error}") from None
 
 
 def inspect(
@@ -208,14 +286,13 @@ def inspect(
 ) -> Inspection:
     """Look at a model without walking it, also at one that is not piecewise affine.
 
-    Raises InputError or ModelError if the file cannot be read or is no valid model.
+    Raises InputError or ModelError if the file cannot be read or is no valid ONNX graph. That onnxruntime cannot run
+    it is told in ``problem``.
     """
     study = _study(path, output, None, shapes, lenient=True)
     graph, labels = study.model.graph, study.labels
     refused = {refusal.index: refusal for refusal in labels.refusals}
     cut = {node.label for node in labels.cut}
-    if study.problem and not labels.refusals:
-        raise ModelError(study.problem)
     reports: list[NodeReport] = []
     for node in graph.nodes:
         kind, reason = _describe(node, study, refused, cut)
@@ -225,7 +302,9 @@ def inspect(
         shape = value.shape if value is not None else None
         op_type = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
         reports.append(NodeReport(node.index, node.name, node.label, op_type, first, shape, kind, units, reason))
-    notices = study.notices if not study.problem else (*study.notices, study.problem)
+    notices = study.notices
+    if labels.refusals and (others := study.alternatives()):
+        notices += (f"the output '{study.asked}' is refused; --output can choose another: {', '.join(others)}",)
     return Inspection(
         study.model.path.name,
         study.model.sha256,
@@ -237,7 +316,8 @@ def inspect(
         labels.refusals,
         notices,
         sum(report.units for report in reports),
-        not labels.refusals,
+        not labels.refusals and not study.problem,
+        study.problem,
     )
 
 
@@ -280,10 +360,7 @@ def load(
     """
     study = _study(path, output, fixed_inputs, shapes)
     if study.labels.refusals:
-        raise NotPiecewiseAffineError(
-            study.labels.refusals,
-            "lronnx inspect shows every node; --output NAME analyses the network up to a tensor in front of these",
-        )
+        raise NotPiecewiseAffineError(study.labels.refusals, study.advice())
     if study.problem:
         raise ModelError(study.problem)
     return Network(study)
@@ -553,6 +630,7 @@ class Network:
             if not np.isfinite(exact).all():
                 return float("inf"), 0.0, len(places)
             error = max(error, float(np.abs(exact - value).max(initial=0.0)))
+            size = max(size, float(np.abs(exact).max(initial=0.0)))
             tensors = fresh({linearize.POINT: point[None].astype(dtype), linearize.DIRECTION: direction})
             size = max(size, float(tensors[fresh.outputs.index(linearize.SIZE)][0]))
         coarsest = max((self._original_precision, dtype), key=lambda name: VALUE_TOLERANCE[name])

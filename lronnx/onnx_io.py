@@ -8,6 +8,7 @@ intermediate tensors are not believed (some exporters write wrong ones); they ar
 from __future__ import annotations
 
 import hashlib
+import itertools
 import math
 import os
 from collections import Counter
@@ -22,6 +23,7 @@ from onnx import AttributeProto, GraphProto, ModelProto, TensorProto, helper, in
 
 from lronnx.errors import InputError, ModelError
 from lronnx.graph import Array, Attribute, Graph, Node, Value, freeze
+from lronnx.ops import fused
 
 MINIMUM_OPSET = 7
 # Written programs use this pair: every operator that they need has a kernel at this version.
@@ -32,8 +34,8 @@ PROGRAM_OPSET, PROGRAM_IR = 18, 10
 class Model:
     """An ONNX file as it was read: its graph, and what identifies it.
 
-    ``bytes`` is a self-contained serialization (external weights embedded, local functions inlined, nodes
-    sorted, initializers not listed as inputs) that onnxruntime runs as the original model.
+    ``bytes`` is a self-contained serialization (external weights embedded, local functions inlined, fused nodes taken
+    apart, nodes sorted, initializers not listed as inputs) that onnxruntime runs as the original model.
     """
 
     path: Path
@@ -66,10 +68,12 @@ def read_model(path: str | os.PathLike[str], shapes: Mapping[str, Sequence[int]]
     _fix_inputs(proto.graph, dict(shapes or {}), path)
     _sort(proto.graph, path)
     _drop_unused(proto.graph)
+    _expand_fused(proto, path)
     # Before this version every initializer had to be listed as an input, which they no longer are.
     proto.ir_version = max(proto.ir_version, 4)
     graph = _to_graph(proto, path)
     graph.check()
+    _clear_equal_names(proto.graph)
     del proto.graph.value_info[:]
     producer = f"{proto.producer_name} {proto.producer_version}".strip()
     metadata = {entry.key: entry.value for entry in proto.metadata_props}
@@ -168,6 +172,8 @@ def _fix_inputs(graph: GraphProto, shapes: dict[str, Sequence[int]], path: Path)
             raise InputError(
                 f"the input '{value.name}' has {len(declared)} dimensions, the given shape {tuple(given)} has {len(given)}"
             )
+        if given is not None and any(int(size) < 1 for size in given):
+            raise InputError(f"the given shape {tuple(given)} of '{value.name}' has a size that is not at least 1")
         if declared is None:
             assert given is not None
             declared = [tensor_type.shape.dim.add() for _ in given]
@@ -215,14 +221,26 @@ def _sort(graph: GraphProto, path: Path) -> None:
         names = ", ".join(f"#{i} [{graph.node[i].op_type}] -> {graph.node[i].output[0]}" for i in cycle[:5])
         raise ModelError(f"{path}: the graph has a cycle through {names}") from None
     if sequence != list(range(len(graph.node))):
-        nodes = [graph.node[index] for index in sequence]
-        copies = []
-        for node in nodes:
-            copy = onnx.NodeProto()
-            copy.CopyFrom(node)
-            copies.append(copy)
-        del graph.node[:]
-        graph.node.extend(copies)
+        _set_nodes(graph, [graph.node[index] for index in sequence])
+
+
+def _set_nodes(graph: GraphProto, nodes: Sequence[onnx.NodeProto]) -> None:
+    """Keep these of the graph's nodes, in this order."""
+    copies = []
+    for node in nodes:
+        copy = onnx.NodeProto()
+        copy.CopyFrom(node)
+        copies.append(copy)
+    del graph.node[:]
+    graph.node.extend(copies)
+
+
+def _clear_equal_names(graph: GraphProto) -> None:
+    """Take the names of nodes away that are not unique: onnxruntime refuses a model for them, and needs none."""
+    counts = Counter(node.name for node in graph.node)
+    for node in graph.node:
+        if counts[node.name] > 1:
+            node.name = ""
 
 
 def _drop_unused(graph: GraphProto) -> None:
@@ -231,6 +249,29 @@ def _drop_unused(graph: GraphProto) -> None:
     for tensor in list(graph.initializer):
         if tensor.name not in used:
             graph.initializer.remove(tensor)
+
+
+def _expand_fused(proto: ModelProto, path: Path) -> None:
+    """Replace the nodes that onnxruntime fused by the plain ones that they stand for."""
+    if all(node.domain != fused.DOMAIN for node in proto.graph.node):
+        return
+    names = {name for node in proto.graph.node for name in (*node.input, *node.output)}
+
+    def fresh(hint: str) -> str:
+        name = next(n for n in (hint, *(f"{hint}_{i}" for i in itertools.count())) if n not in names)
+        names.add(name)
+        return name
+
+    opset = next((entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), 1)
+    nodes: list[onnx.NodeProto] = []
+    for index, node in enumerate(proto.graph.node):
+        if node.domain != fused.DOMAIN:
+            nodes.append(node)
+            continue
+        held = _node(index, node, node.name, path)
+        parts = fused.expand(held, opset, fresh)
+        nodes += [node] if parts[0] is held else [_to_proto(part, part.name) for part in parts]
+    _set_nodes(proto.graph, nodes)
 
 
 def _used(node: onnx.NodeProto) -> list[str]:
@@ -395,6 +436,14 @@ def has_schema(node: Node, opset: int) -> bool:
     return True
 
 
+def _to_proto(node: Node, name: str) -> onnx.NodeProto:
+    made = helper.make_node(node.op_type, node.inputs, node.outputs, name, domain=node.domain)
+    for key, attribute in node.attributes.items():
+        held = numpy_helper.from_array(attribute) if isinstance(attribute, np.ndarray) else attribute
+        made.attribute.append(helper.make_attribute(key, held))
+    return made
+
+
 def to_bytes(graph: Graph, *, description: str = "", dynamic: str = "lanes") -> bytes:
     """Serialize a graph as an ONNX model. String dimensions become symbolic ones.
 
@@ -405,15 +454,7 @@ def to_bytes(graph: Graph, *, description: str = "", dynamic: str = "lanes") -> 
         value = graph.values[name]
         element = helper.np_dtype_to_tensor_dtype(np.dtype(value.dtype))
         infos.append(helper.make_tensor_value_info(name, element, value.shape))
-    nodes = []
-    for node in graph.nodes:
-        made = helper.make_node(node.op_type, node.inputs, node.outputs, node.label, domain=node.domain)
-        for key, attribute in node.attributes.items():
-            if isinstance(attribute, np.ndarray):
-                made.attribute.append(helper.make_attribute(key, numpy_helper.from_array(attribute)))
-            else:
-                made.attribute.append(helper.make_attribute(key, attribute))
-        nodes.append(made)
+    nodes = [_to_proto(node, node.label) for node in graph.nodes]
     initializers = [numpy_helper.from_array(np.asarray(a, order="C"), name) for name, a in graph.constants.items()]
     proto_graph = helper.make_graph(
         nodes, graph.name, infos[: len(graph.inputs)], infos[len(graph.inputs) :], initializers
@@ -428,7 +469,9 @@ def to_bytes(graph: Graph, *, description: str = "", dynamic: str = "lanes") -> 
         try:
             onnx.checker.check_model(model)
         except Exception as error:
-            raise ModelError(f"the program that was made of the model is not valid ONNX: {_first_line(error)}") from None
+            raise ModelError(
+                f"the program that was made of the model is not valid ONNX: {_first_line(error)}"
+            ) from None
     return model.SerializeToString()
 
 
@@ -439,13 +482,12 @@ def expose(model: bytes, outputs: Sequence[str], *, prune: bool = False) -> byte
     """
     proto = onnx.load_model_from_string(model)
     if prune:
-        needed, kept_nodes = set(outputs), []
+        needed, nodes = set(outputs), []
         for node in reversed(proto.graph.node):
             if needed.intersection(node.output):
-                kept_nodes.append(node)
+                nodes.append(node)
                 needed.update(_used(node))
-        for node in [node for node in proto.graph.node if node not in kept_nodes]:
-            proto.graph.node.remove(node)
+        _set_nodes(proto.graph, nodes[::-1])
     kept = {value.name: value for value in proto.graph.output}
     infos = []
     for name in outputs:

@@ -123,7 +123,10 @@ def _verdict(inspection: Inspection) -> RenderableType:
         verdict = Text(
             f"Not piecewise affine: {count} node{'s are' if count > 1 else ' is'} refused.", style="bold red"
         )
-        return Group(verdict, *(Text(clean(str(refusal))) for refusal in inspection.refusals))
+        lines = [str(refusal) for refusal in inspection.refusals]
+        return Group(verdict, *(Text(clean(line)) for line in [*lines, inspection.problem] if line))
+    if inspection.problem:
+        return Group(Text("This model cannot be walked.", style="bold red"), Text(clean(inspection.problem)))
     if not inspection.piecewise_affine:
         return Text("Not piecewise affine.", style="bold red")
     switching = sum(node.kind == "switching" for node in inspection.nodes)

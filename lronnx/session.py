@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import itertools
+import os
 import sys
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +16,7 @@ import onnxruntime as ort
 from lronnx import onnx_io
 from lronnx.errors import InputError, LronnxError, ModelError
 from lronnx.graph import Array, Graph, Node, Value
-from lronnx.ops.emitter import SIMPLEST
+from lronnx.ops.emitter import LANES, SIMPLEST
 
 RUNTIME_VERSION: str = ort.__version__
 # onnxruntime's own log level "fatal": what fails is raised and reported by lronnx itself.
@@ -111,18 +114,18 @@ class Trial:
 
 
 def observe(
-    model: bytes, feeds: Mapping[str, Array], tensors: Sequence[str], keep: set[str], where: str
+    model: bytes, feeds: Mapping[str, Array], tensors: Sequence[str], keep: set[str], where: str, prune: bool = False
 ) -> Trial:
     """Run a model once with every one of ``tensors`` exposed; keep the content of those in ``keep``.
 
-    Raises ModelError if onnxruntime cannot load or run it.
+    ``prune``: run only what they need. Raises ModelError if onnxruntime cannot load or run it.
     """
     options = _options()
     # Fused nodes would hide tensors; and the constants are wanted as the file computes them.
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
         session = ort.InferenceSession(
-            onnx_io.expose(model, tensors), options, providers=["CPUExecutionProvider"]
+            onnx_io.expose(model, tensors, prune=prune), options, providers=["CPUExecutionProvider"]
         )
         results = session.run(list(tensors), dict(feeds))
     except LronnxError:
@@ -164,7 +167,10 @@ class Original:
     def __init__(self, model: bytes, output: str, where: str) -> None:
         try:
             self._session = ort.InferenceSession(
-                onnx_io.expose(model, [output]), _options(), providers=["CPUExecutionProvider"], disabled_optimizers=_UNSOUND
+                onnx_io.expose(model, [output]),
+                _options(),
+                providers=["CPUExecutionProvider"],
+                disabled_optimizers=_UNSOUND,
             )
         except Exception as error:
             raise ModelError(f"{where}: onnxruntime cannot run this model: {_first_line(error)}") from None
@@ -186,32 +192,99 @@ class Original:
 
 
 class Session:
-    """A linearized program ready to run; counts its evaluations in lanes."""
+    """A linearized program ready to run.
 
-    def __init__(self, program: Graph, device: str, threads: int | None = None) -> None:
-        options = _options()
-        if threads is not None:
+    On the CPU the lanes are dealt out to one thread per core, each running the whole program on its share: the
+    runtime's own threads share out matrix products but not the copies between them, which take as long. The
+    arrays that a call returns are overwritten by the next call.
+    """
+
+    def __init__(self, program: Graph, device: str) -> None:
+        self._program = program
+        self._device = device
+        self._workers = _cores() if device == "cpu" else 1
+        self._by_threads: dict[int, ort.InferenceSession] = {}
+        self._pool: ThreadPoolExecutor | None = None
+        self._buffers: dict[str, Array] = {}
+        self._model = onnx_io.to_bytes(program)
+        self.outputs = program.outputs
+        fixed = (program.values[name].shape for name in program.outputs)
+        self._bindable = device == "cpu" and all(shape is not None and shape[0] == LANES for shape in fixed)
+
+    def _session(self, threads: int) -> ort.InferenceSession:
+        """The runtime's session with this many threads (0: its own choice), made when it is first needed."""
+        if threads not in self._by_threads:
+            options = _options()
             options.intra_op_num_threads = threads
-        providers: list[object] = ["CPUExecutionProvider"]
-        if device == "cuda":
-            # TF32 keeps 10 bits of the mantissa: useless for finding breakpoints.
-            providers.insert(0, ("CUDAExecutionProvider", {"use_tf32": "0"}))
-        try:
-            self._session = ort.InferenceSession(
-                onnx_io.to_bytes(program), options, providers=providers, disabled_optimizers=_UNSOUND
-            )
-        except LronnxError:
-            raise
-        except Exception as error:
-            raise ModelError(f"onnxruntime cannot load the linearized program: {_first_line(error)}") from None
-        self.outputs = tuple(output.name for output in self._session.get_outputs())
+            providers: list[object] = ["CPUExecutionProvider"]
+            if self._device == "cuda":
+                # TF32 keeps 10 bits of the mantissa: useless for finding breakpoints.
+                providers.insert(0, ("CUDAExecutionProvider", {"use_tf32": "0"}))
+            try:
+                self._by_threads[threads] = ort.InferenceSession(
+                    self._model, options, providers=providers, disabled_optimizers=_UNSOUND
+                )
+            except Exception as error:
+                raise ModelError(f"onnxruntime cannot load the linearized program: {_first_line(error)}") from None
+        return self._by_threads[threads]
 
     def __call__(self, feeds: Mapping[str, Array]) -> list[Array]:
         """All outputs of the program. Raises ModelError if onnxruntime fails (out of memory, for example)."""
+        lanes = len(next(iter(feeds.values())))
         try:
-            results: list[Array] = self._session.run(None, dict(feeds))
+            if not self._bindable:
+                return list(self._session(0).run(None, dict(feeds)))
+            outputs = self._outputs(lanes)
+            workers = min(self._workers, lanes)
+            if workers < self._workers or workers == 1:
+                self._bound(self._session(0), feeds, outputs, 0, lanes)
+                return outputs
+            session = self._session(1)
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(self._workers, "lronnx")
+            cuts = [lanes * i // workers for i in range(workers + 1)]
+            jobs = [
+                self._pool.submit(self._bound, session, feeds, outputs, begin, end)
+                for begin, end in itertools.pairwise(cuts)
+            ]
+            wait(jobs)
+            for job in jobs:
+                job.result()
+            return outputs
         except KeyboardInterrupt:
             raise
         except Exception as error:
             raise ModelError(f"onnxruntime failed in the linearized program: {_first_line(error)}") from None
-        return results
+
+    def _outputs(self, lanes: int) -> list[Array]:
+        """Arrays for the results, kept from call to call: fresh memory costs a page fault per 4 KB."""
+        found: list[Array] = []
+        for name in self.outputs:
+            value = self._program.values[name]
+            assert value.shape is not None
+            kept = self._buffers.get(name)
+            if kept is None or len(kept) < lanes:
+                kept = np.empty((lanes, *(int(d) for d in value.shape[1:])), value.dtype)
+                self._buffers[name] = kept
+            found.append(kept[:lanes])
+        return found
+
+    def _bound(
+        self, session: ort.InferenceSession, feeds: Mapping[str, Array], outputs: Sequence[Array], begin: int, end: int
+    ) -> None:
+        """Run the lanes from ``begin`` to ``end``, reading and writing the callers' arrays in place."""
+        binding = session.io_binding()
+        held = {name: np.ascontiguousarray(array[begin:end]) for name, array in feeds.items()}
+        for name, array in held.items():
+            binding.bind_input(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
+        for name, array in zip(self.outputs, outputs, strict=True):
+            part = array[begin:end]
+            binding.bind_output(name, "cpu", 0, part.dtype.type, part.shape, part.ctypes.data)
+        session.run_with_iobinding(binding)
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -253,9 +253,7 @@ class Walker:
         for number, group in enumerate(self.groups):
             self._states[number][rows] = evaluation.tensors[group.state]
         for row, lane in enumerate(lanes):
-            lane.interval.borders = [
-                self._border(group, evaluation, row) for group in self.groups
-            ]
+            lane.interval.borders = [self._border(group, evaluation, row) for group in self.groups]
             if lane.interval.start > 0:
                 self._open_ties(lane, evaluation, row)
         return self._keep(active, lanes, evaluation, first), False
@@ -294,9 +292,7 @@ class Walker:
 
     # ---- one lane, one breakpoint
 
-    def _move(
-        self, lane: _Lane, place: int, row: int, evaluation: Evaluation, best: Floats, smallest: float
-    ) -> bool:
+    def _move(self, lane: _Lane, place: int, row: int, evaluation: Evaluation, best: Floats, smallest: float) -> bool:
         """Record the evaluation and go to the lane's next breakpoint. False if the sub-interval ends before it."""
         interval = lane.interval
         interval.times.append(lane.t)
@@ -335,16 +331,14 @@ class Walker:
         group = self.groups[index]
         values, slopes = evaluation.tensors[group.value][row], evaluation.tensors[group.slope][row]
         units = pending(evaluation.tensors[group.rate][row], threshold)
-        state = self._states[index][place].reshape(-1)
+        state = self._states[index][place, ...].reshape(-1)
         if not group.count:
             values, slopes = values.reshape(-1), slopes.reshape(-1)
             for unit in units:
                 rising = state[unit] < 0
                 t = lane.t + leaving_time(float(values[unit]), float(slopes[unit]))
                 branch = group.kink + (0 if rising else 1)
-                lane.interval.events.append(
-                    Event(t, number, index, int(unit), branch, branch + (1 if rising else -1))
-                )
+                lane.interval.events.append(Event(t, number, index, int(unit), branch, branch + (1 if rising else -1)))
                 state[unit] = -state[unit]
             return
         chosen: dict[int, int] = {}
@@ -369,7 +363,7 @@ class Walker:
         restored = False
         for (index, unit), before in first.items():
             group = self.groups[index]
-            state = self._states[index][place].reshape(-1)
+            state = self._states[index][place, ...].reshape(-1)
             now = int(state[unit])
             if now == before:
                 continue
@@ -417,14 +411,18 @@ class Walker:
     def _close_ties(self, lane: _Lane, place: int, row: int, evaluation: Evaluation) -> None:
         for index in list(lane.open):
             units, candidates = lane.open[index]
-            winners = self._states[index][place].reshape(-1)[units]
+            winners = self._states[index][place, ...].reshape(-1)[units]
             merged = winners == candidates
             tied = self._tied(self.groups[index], evaluation, row, units, candidates, winners)
             ended = merged | ~tied
             if not ended.any():
                 continue
             for unit, candidate, winner in zip(units[ended], candidates[ended], winners[ended], strict=True):
-                lane.interval.ties[index, int(unit), int(candidate)] = (lane.t, int(winner), len(lane.interval.times) - 2)
+                lane.interval.ties[index, int(unit), int(candidate)] = (
+                    lane.t,
+                    int(winner),
+                    len(lane.interval.times) - 2,
+                )
             lane.open[index] = (units[~ended], candidates[~ended])
             if ended.all():
                 del lane.open[index]
@@ -477,9 +475,7 @@ class Walker:
 
     def _results(self) -> list[SegmentResult]:
         results: list[SegmentResult] = []
-        complete = [
-            bool(found) and found[-1].end == 1.0 and all(i.done for i in found) for found in self.intervals
-        ]
+        complete = [bool(found) and found[-1].end == 1.0 and all(i.done for i in found) for found in self.intervals]
         count = next((k for k, whole in enumerate(complete) if not whole), self.segments)
         ends = self._evaluate_ends(count)
         for segment in range(count):
@@ -578,9 +574,7 @@ class Walker:
         chain.events = [entry for entry in chain.events if entry[0] < limit - SAME_T]
         return self._regions(segment, (limit, chain.values[-1]), chain.mismatches, False)
 
-    def _regions(
-        self, segment: int, stop: tuple[float, Floats], mismatches: int, complete: bool
-    ) -> SegmentResult:
+    def _regions(self, segment: int, stop: tuple[float, Floats], mismatches: int, complete: bool) -> SegmentResult:
         chain = self._chains[segment]
         events, times, values, slopes = chain.events, chain.times, chain.values, chain.slopes
         events.sort(key=lambda entry: (entry[0], entry[1]))
@@ -644,7 +638,9 @@ class Walker:
             if key in by_unit:
                 known = by_unit[key]
                 before, after = (
-                    (min(known[0], before), max(known[1], after)) if after > before else (max(known[0], before), min(known[1], after))
+                    (min(known[0], before), max(known[1], after))
+                    if after > before
+                    else (max(known[0], before), min(known[1], after))
                 )
             by_unit[key] = (before, after)
         return tuple(Switch(label, unit, *change) for (label, unit), change in by_unit.items())

@@ -193,7 +193,13 @@ def _conv_transpose(attributes: Mapping[str, Any], x: Floats, w: Floats, b: Floa
                 place = tuple(s * a + d * k for s, a, d, k in zip(strides, at, dilations, tap, strict=True))
                 share = np.multiply.outer(x[(slice(None), channel, *at)], w[(channel, slice(None), *tap)])
                 y[(slice(None), to, *place)] += share
-    y = y[(slice(None), slice(None), *(slice(p, n - q) for p, q, n in zip(pads[:spatial], pads[spatial:], full, strict=True)))]
+    y = y[
+        (
+            slice(None),
+            slice(None),
+            *(slice(p, n - q) for p, q, n in zip(pads[:spatial], pads[spatial:], full, strict=True)),
+        )
+    ]
     return y if b is None else y + b.reshape(-1, *[1] * spatial)
 
 

@@ -106,7 +106,7 @@ class Case:
         return f"Case({self.label}: {operators}; {self.start.tolist()} -> {self.end.tolist()})"
 
 
-# --- numbers -----------------------------------------------------------------------------------------------------
+# --- numbers ------------------------------------------------------------------------------------------------
 
 
 class Numbers:
@@ -373,7 +373,7 @@ class _Maker:
         return b.add("Flatten", [x], (1, x.shape[1] * size), axis=1)
 
 
-# --- strategies --------------------------------------------------------------------------------------------------
+# --- strategies ---------------------------------------------------------------------------------------------
 
 
 def _segment(draw: Draw, numbers: Numbers, shape: Sequence[int]) -> tuple[Floats, Floats]:

@@ -77,7 +77,7 @@ def save(path: Path, model: onnx.ModelProto) -> Path:
     return path
 
 
-# --- files that are no models --------------------------------------------------------------------------------------
+# --- files that are no models ---------------------------------------------------------------------------------
 
 
 def truncated(whole: bytes) -> bytes:
@@ -112,7 +112,7 @@ def test_a_missing_file_and_a_folder(tmp_path: Path, points: Path) -> None:
     refused(tmp_path, tmp_path, "--points", points, code=2, parts=("directory",))
 
 
-# --- broken graphs -------------------------------------------------------------------------------------------------
+# --- broken graphs --------------------------------------------------------------------------------------------
 
 
 def cycle() -> onnx.ModelProto:
@@ -225,7 +225,7 @@ def test_weights_that_are_not_finite(tmp_path: Path, points: Path, bad: float) -
     refused(tmp_path, path, "--points", points, code=4, parts=("heavy",))
 
 
-# --- external data -------------------------------------------------------------------------------------------------
+# --- external data --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("location", ["../secret.bin", "ABSOLUTE", "sub/../../secret.bin", "link.bin"])
@@ -253,7 +253,7 @@ def test_external_data_that_is_missing(tmp_path: Path, points: Path) -> None:
     refused(tmp_path, tmp_path / "m.onnx", "--points", points, code=4, parts=("m.data",))
 
 
-# --- points --------------------------------------------------------------------------------------------------------
+# --- points ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -299,7 +299,7 @@ def test_a_network_of_integers(tmp_path: Path, points: Path) -> None:
     refused(tmp_path, path, "--points", points, code={2, 3}, parts=("x", "int64"))
 
 
-# --- several inputs and outputs ------------------------------------------------------------------------------------
+# --- several inputs and outputs -------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -338,7 +338,7 @@ def test_several_outputs(tmp_path: Path, points: Path) -> None:
     refused(tmp_path, path, "--points", points, "--output", "nope", code=2, parts=("nope", "y, other"))
 
 
-# --- output --------------------------------------------------------------------------------------------------------
+# --- output ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("command", ["walk", "linearize"])

@@ -85,7 +85,7 @@ def raising(error: BaseException) -> Callable[..., PathWalk]:
     return result
 
 
-# --- walk ----------------------------------------------------------------------------------------------------------
+# --- walk -----------------------------------------------------------------------------------------------------
 
 
 def test_json_is_one_object_and_nothing_else(model: Path, points: Path) -> None:
@@ -228,7 +228,7 @@ def test_the_embedded_example_takes_other_options(tmp_path: Path) -> None:
     assert json.loads(result.stdout)["regions"] == pq.read_table(tmp_path / "r.parquet").num_rows
 
 
-# --- when something is wrong ---------------------------------------------------------------------------------------
+# --- when something is wrong ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -370,7 +370,7 @@ cli._ProgressBar._show = show
     assert pq.read_table(target).num_rows == content["regions"]
 
 
-# --- progress ------------------------------------------------------------------------------------------------------
+# --- progress -------------------------------------------------------------------------------------------------
 
 
 class Terminal(io.StringIO):
@@ -393,7 +393,7 @@ def test_progress_is_for_long_runs_on_a_terminal(
     assert ("regions" in stderr.getvalue()) is shown
 
 
-# --- inspect -------------------------------------------------------------------------------------------------------
+# --- inspect --------------------------------------------------------------------------------------------------
 
 
 def test_inspect(model: Path) -> None:
@@ -521,7 +521,7 @@ def test_decisions_in_words() -> None:
     assert row(hand_walk(once), hand_walk(back)) == "largest output 2 changes the first at t = 0.5 of segment 0"
 
 
-# --- linearize, and the rest ---------------------------------------------------------------------------------------
+# --- linearize, and the rest ----------------------------------------------------------------------------------
 
 
 def test_linearize(model: Path, tmp_path: Path) -> None:

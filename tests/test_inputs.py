@@ -39,7 +39,7 @@ def refused(*parts: str, **arguments: Any) -> None:
         assert part in str(caught.value)
 
 
-# --- files ---------------------------------------------------------------------------------------------------------
+# --- files ----------------------------------------------------------------------------------------------------
 
 
 def test_npy_start_and_end(tmp_path: Path) -> None:
@@ -152,7 +152,7 @@ def test_unknown_kind_of_file(tmp_path: Path) -> None:
     refused(".npy", ".npz", "a.csv", start=str(tmp_path / "a.csv"), end=str(tmp_path / "a.csv"))
 
 
-# --- shapes --------------------------------------------------------------------------------------------------------
+# --- shapes ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -205,7 +205,7 @@ def test_ragged_points() -> None:
         as_points([A, [[1.0, 2.0], [3.0]]], CIFAR)
 
 
-# --- numbers -------------------------------------------------------------------------------------------------------
+# --- numbers --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", ["int64", "int8", "uint16", "bool", "complex128", "U3", "S4", "M8[s]", "object"])
@@ -245,7 +245,7 @@ def test_a_segment_needs_a_direction() -> None:
         as_points([A - 1e308, A + 1e308], CIFAR)
 
 
-# --- pixels --------------------------------------------------------------------------------------------------------
+# --- pixels ---------------------------------------------------------------------------------------------------
 
 
 def image(path: Path, pixels: Any, mode: str | None = None) -> str:
@@ -390,7 +390,7 @@ def test_pillow_is_optional(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     refused("pip install 'lronnx[image]'", start=spec, end=spec, pixels=UNIT)
 
 
-# --- other inputs, open shapes -------------------------------------------------------------------------------------
+# --- other inputs, open shapes --------------------------------------------------------------------------------
 
 
 def test_other_inputs_may_be_integers(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ F = Fraction
 Floats = NDArray[np.float64]
 RANDOM = settings(derandomize=True, database=None, deadline=None, max_examples=200)
 
-# --- exact, and as slow as it likes --------------------------------------------------------------------------------
+# --- exact, and as slow as it likes ---------------------------------------------------------------------------
 
 
 Function = tuple[list[F], list[list[F]]]
@@ -191,7 +191,7 @@ def test_decision_changes_are_exact(function: Function, seed: int | None) -> Non
     np.testing.assert_allclose([at for at, *_ in got], [float(at) for at, *_ in expected], rtol=0, atol=1e-12)
 
 
-# --- worked by hand ------------------------------------------------------------------------------------------------
+# --- worked by hand -------------------------------------------------------------------------------------------
 
 
 def test_deviation_of_a_tent() -> None:
@@ -300,7 +300,7 @@ def test_nothing_was_walked() -> None:
     assert metrics.local_similarity(slopes) is None
 
 
-# --- walks and paths -----------------------------------------------------------------------------------------------
+# --- walks and paths ------------------------------------------------------------------------------------------
 
 
 def test_figures_of_a_walk() -> None:

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import onnxruntime as ort
 import pytest
 from one_node import OUTPUT, Floats, Key, input_shape, one_node, reference
-from onnx import TensorProto, helper, numpy_helper
 
 import lronnx
 from lronnx.ops import TABLE, OpRule, Sample
-from lronnx.ops.record import Kind
 
 Case = tuple[Key, int, Sample]
 CASES: list[Case] = [(key, i, sample) for key, rule in TABLE.items() for i, sample in enumerate(rule.samples)]
@@ -47,14 +43,14 @@ def check(folder: Path, key: Key, number: int, sample: Sample, precision: str = 
         network = lronnx.load(path, output=name)
         assert network.input_shape == input_shape(sample)
         f = reference(key, sample, output)
-        points = seeded(key, number).standard_normal((POINTS, network.input_shape[0] if 0 else 1, *network.input_shape))[:, 0]
+        points = seeded(key, number).standard_normal(
+            (POINTS, network.input_shape[0] if 0 else 1, *network.input_shape)
+        )[:, 0]
         check_program(network, f, points, precision)
         check_walk(network, TABLE[key], f, points[0], points[1], precision)
 
 
-def check_program(
-    network: lronnx.Network, f: Callable[[Floats], Floats], points: Floats, precision: str
-) -> None:
+def check_program(network: lronnx.Network, f: Callable[[Floats], Floats], points: Floats, precision: str) -> None:
     """The linearized program at several points at once; and the original model as far as float32 goes."""
     dtype = np.float64 if precision == "double" else np.float32
     session = ort.InferenceSession(network.linearize(precision=precision), providers=["CPUExecutionProvider"])

@@ -33,7 +33,7 @@ def units(analysis: Analysis) -> list[set[tuple[str, int]]]:
     return [set(together) for together in analysis.switches]
 
 
-# --- worked by hand ----------------------------------------------------------------------------------------------
+# --- worked by hand -----------------------------------------------------------------------------------------
 
 
 def test_relu_at_its_kink() -> None:
@@ -286,7 +286,7 @@ def test_unknown_operators_are_refused() -> None:
         analyse(b.model(b.add("Mul", [b.input, b.input], b.input.shape)), [0], [1])
 
 
-# --- against other evaluators, on random networks ----------------------------------------------------------------
+# --- against other evaluators, on random networks -----------------------------------------------------------
 
 
 def as_double(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -53,7 +53,7 @@ def write(place: Path, path: PathWalk = PATH, **options: Any) -> pa.Table:
     return pq.read_table(place)
 
 
-# --- JSON ----------------------------------------------------------------------------------------------------------
+# --- JSON -----------------------------------------------------------------------------------------------------
 
 
 def test_json_keys_are_the_contract() -> None:
@@ -105,7 +105,7 @@ def test_json_length_is_what_density_refers_to() -> None:
     assert content["density"] == content["regions"] / content["length"]
 
 
-# --- the regions file ----------------------------------------------------------------------------------------------
+# --- the regions file -----------------------------------------------------------------------------------------
 
 
 def test_schema_is_the_contract(tmp_path: Path) -> None:
@@ -187,7 +187,7 @@ def test_no_regions_at_all(tmp_path: Path) -> None:
     assert write(tmp_path / "r.parquet", hand_path(hand_walk([[0.0]], partial=True))).num_rows == 0
 
 
-# --- whole or not at all -------------------------------------------------------------------------------------------
+# --- whole or not at all --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt(), MemoryError()])

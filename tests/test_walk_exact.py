@@ -45,7 +45,7 @@ def walks(model: onnx.ModelProto, start: Any, end: Any) -> list[Any]:
         return [network.walk(first, last, **options) for options in OPTIONS]
 
 
-# --- the comparison ----------------------------------------------------------------------------------------------
+# --- the comparison -----------------------------------------------------------------------------------------
 
 
 def differences(walk: Any, found: Analysis, model: onnx.ModelProto) -> list[str]:
@@ -149,7 +149,7 @@ def check_case(case: Case) -> None:
         assert differences(walk, found, case.model) == []
 
 
-# --- the comparison can fail -------------------------------------------------------------------------------------
+# --- the comparison can fail --------------------------------------------------------------------------------
 
 
 class _Switch(NamedTuple):
@@ -312,7 +312,7 @@ def test_the_comparison_rejects_every_fault(fault: Callable[[Any], None]) -> Non
     assert differences(walk, found, model) != []
 
 
-# --- random networks ---------------------------------------------------------------------------------------------
+# --- random networks ----------------------------------------------------------------------------------------
 
 
 @RANDOM
@@ -351,7 +351,7 @@ def test_lattice_sequence_networks(case: Case) -> None:
     check_case(case)
 
 
-# --- degenerate networks, answers known by hand ------------------------------------------------------------------
+# --- degenerate networks, answers known by hand -------------------------------------------------------------
 
 
 def expect(

@@ -4,13 +4,28 @@ from __future__ import annotations
 
 import string
 from collections.abc import Sequence
+from dataclasses import replace
 from math import prod
 
 import numpy as np
 
 from lronnx.graph import Array, Node
 from lronnx.ops.emitter import Emitter, Lanes, row_major_order
-from lronnx.ops.record import EmitRule, Facts, Kind, OpRule, Sample, Verdict, VerdictRule, ints, jointly, only, register
+from lronnx.ops.record import (
+    EmitRule,
+    Facts,
+    Kind,
+    OpRule,
+    Sample,
+    Verdict,
+    VerdictRule,
+    ints,
+    jointly,
+    number,
+    only,
+    real,
+    register,
+)
 
 Operands = Sequence["Lanes | Array | None"]
 _random = np.random.default_rng(20220328)
@@ -25,6 +40,9 @@ def _one_operand(reason: str) -> VerdictRule:
         return Kind.AFFINE if facts.count() <= 1 else reason
 
     return verdict
+
+
+_bilinear = _one_operand("product of two operands that depend on the input: bilinear")
 
 
 # ---- sums
@@ -46,7 +64,8 @@ def _sub(e: Emitter, node: Node, operands: Operands, slope: bool) -> list[Lanes]
     if isinstance(left, Lanes):
         assert isinstance(right, np.ndarray)
         return [e.add(left, -right, slope)]
-    assert isinstance(right, Lanes) and isinstance(left, np.ndarray)
+    assert isinstance(right, Lanes)
+    assert isinstance(left, np.ndarray)
     return [e.add(e.unary("Neg", right), left, slope)]
 
 
@@ -77,13 +96,15 @@ def _mul(e: Emitter, node: Node, operands: Operands, slope: bool) -> list[Lanes]
     if isinstance(left, Lanes):
         assert isinstance(right, np.ndarray)
         return [e.elementwise("Mul", left, right)]
-    assert isinstance(right, Lanes) and isinstance(left, np.ndarray)
+    assert isinstance(right, Lanes)
+    assert isinstance(left, np.ndarray)
     return [e.elementwise("Mul", right, left)]
 
 
 def _div(e: Emitter, node: Node, operands: Operands, slope: bool) -> list[Lanes]:
     left, right = operands
-    assert isinstance(left, Lanes) and isinstance(right, np.ndarray)
+    assert isinstance(left, Lanes)
+    assert isinstance(right, np.ndarray)
     return [e.elementwise("Div", left, right)]
 
 
@@ -105,22 +126,26 @@ def _pow_verdict(node: Node, facts: Facts) -> Verdict:
     return "a power other than 1 of what depends on the input: not piecewise affine"
 
 
-def _first(e: Emitter, node: Node, operands: Operands, slope: bool) -> list[Lanes]:
-    x = operands[0]
+def _pow(e: Emitter, node: Node, operands: Operands, slope: bool) -> list[Lanes]:
+    """The first power. The exponent may still broadcast."""
+    x, exponent = operands
     assert isinstance(x, Lanes)
-    return [x]
+    assert isinstance(exponent, np.ndarray)
+    shape = np.broadcast_shapes(x.shape, exponent.shape)
+    return [x if shape == x.shape else e.elementwise("Mul", x, np.ones(exponent.shape))]
 
 
 register(
     OpRule(
         "Mul",
-        _one_operand("product of two operands that depend on the input: bilinear"),
+        _bilinear,
         _mul,
         samples=(Sample(((2, 3), _weights(3))), Sample((_weights(4, 1, 3), (2, 1)))),
     )
 )
 register(OpRule("Div", _div_verdict, _div, samples=(Sample(((2, 3), _weights(3) + 3)),)))
-register(OpRule("Pow", _pow_verdict, _first, samples=(Sample(((2, 3), np.array(1.0, np.float32))),)))
+_ones = (Sample(((2, 3), np.array(1.0, np.float32))), Sample(((3,), np.ones((2, 1), np.float32))))
+register(OpRule("Pow", _pow_verdict, _pow, samples=_ones))
 
 
 # ---- matrix products
@@ -148,11 +173,12 @@ def _product(e: Emitter, left: Lanes | Array, right: Lanes | Array) -> Lanes:
             made = e.one("MatMul", x.name, e.constant(held, "weight"))
             full = np.matmul(np.empty(x.shape, np.bool_), np.empty(right.shape, np.bool_)).shape
         return e.reshape(Lanes(made, full, row_major_order(len(full))), shape)
-    assert isinstance(right, Lanes) and isinstance(left, np.ndarray)
+    assert isinstance(right, Lanes)
+    assert isinstance(left, np.ndarray)
     shape = np.matmul(np.empty(left.shape, np.bool_), np.empty(right.shape, np.bool_)).shape
-    if len(right.shape) == 1:
-        return _product(e, right, left.T) if left.ndim <= 2 else _left(e, left, e.reshape(right, (*right.shape, 1)), shape)
-    return _left(e, left, right, shape)
+    if len(right.shape) == 1 and left.ndim <= 2:
+        return _product(e, right, left.T)
+    return _left(e, left, e.reshape(right, (*right.shape, 1)) if len(right.shape) == 1 else right, shape)
 
 
 def _left(e: Emitter, left: Array, right: Lanes, shape: tuple[int, ...]) -> Lanes:
@@ -168,14 +194,39 @@ def _left(e: Emitter, left: Array, right: Lanes, shape: tuple[int, ...]) -> Lane
 
 def _matmul(e: Emitter, node: Node, operands: Operands, slope: bool) -> list[Lanes]:
     left, right = operands
-    assert left is not None and right is not None
+    assert left is not None
+    assert right is not None
     return [_product(e, left, right)]
 
 
+def _fused_matmul(e: Emitter, node: Node, operands: Operands, slope: bool) -> list[Lanes]:
+    """onnxruntime's matrix product that transposes and scales."""
+    sides: list[Lanes | Array] = []
+    for operand, key in zip(operands, ("transA", "transB"), strict=True):
+        assert operand is not None
+        if not node.attributes.get(key, 0) or len(operand.shape) < 2:
+            sides.append(operand)
+        elif isinstance(operand, Lanes):
+            rank = len(operand.shape)
+            sides.append(transpose(operand, (*range(rank - 2), rank - 1, rank - 2)))
+        else:
+            sides.append(operand.swapaxes(-1, -2))
+    product = _product(e, sides[0], sides[1])
+    alpha = real(node.attributes.get("alpha"), 1.0)
+    return [product if alpha == 1 else e.elementwise("Mul", product, np.array(alpha))]
+
+
+def _fused_matmul_verdict(node: Node, facts: Facts) -> Verdict:
+    if node.attributes.get("transBatchA", 0) or node.attributes.get("transBatchB", 0):
+        return f"{node.op_type} that transposes the batch is not supported"
+    return _bilinear(node, facts)
+
+
 def _gemm(e: Emitter, node: Node, operands: Operands, slope: bool) -> list[Lanes]:
-    alpha, beta = float(node.attributes.get("alpha", 1.0)), float(node.attributes.get("beta", 1.0))
+    alpha, beta = real(node.attributes.get("alpha"), 1.0), real(node.attributes.get("beta"), 1.0)
     left, right = operands[0], operands[1]
-    assert left is not None and right is not None
+    assert left is not None
+    assert right is not None
     # Without a constant factor there is still a product to write when only the bias varies.
     if isinstance(left, np.ndarray) and isinstance(right, np.ndarray):
         left_matrix = left.T if node.attributes.get("transA", 0) else left
@@ -208,15 +259,14 @@ def transpose(x: Lanes, permutation: Sequence[int]) -> Lanes:
 
 
 def _gemm_verdict(node: Node, facts: Facts) -> Verdict:
-    if facts.variable[0] and facts.variable[1]:
-        return "product of two operands that depend on the input: bilinear"
-    return Kind.AFFINE
+    # The third operand is added: it may vary with either.
+    return _bilinear(node, replace(facts, variable=facts.variable[:2]))
 
 
 register(
     OpRule(
         "MatMul",
-        _one_operand("product of two operands that depend on the input: bilinear"),
+        _bilinear,
         _matmul,
         samples=(
             Sample(((1, 4), _weights(4, 3))),
@@ -229,6 +279,19 @@ register(
             Sample(((2, 3, 4), _weights(4))),
             Sample(((4,), _weights(2, 4, 3))),
             Sample((_weights(4), (2, 4, 3))),
+        ),
+    )
+)
+register(
+    OpRule(
+        "FusedMatMul",
+        _fused_matmul_verdict,
+        _fused_matmul,
+        domain="com.microsoft",
+        samples=(
+            Sample(((2, 4), _weights(3, 4)), {"transB": 1, "alpha": 0.3}),
+            Sample(((2, 4, 5), _weights(2, 4, 3)), {"transA": 1}),
+            Sample((_weights(4, 3), (2, 4, 5)), {"transA": 1, "alpha": 2.0}),
         ),
     )
 )
@@ -304,8 +367,7 @@ def _batch_normalization(e: Emitter, node: Node, operands: Operands, slope: bool
     x, *rest = operands
     assert isinstance(x, Lanes)
     scale, bias, mean, variance = (np.asarray(a, dtype=np.float64) for a in rest)
-    # The attribute is a float32; its shortest decimal is what the exporter wrote, but the file's value counts.
-    factor = scale / np.sqrt(variance + float(np.float32(node.attributes.get("epsilon", 1e-5))))
+    factor = scale / np.sqrt(variance + real(node.attributes.get("epsilon"), 1e-5))
     per_channel = (-1,) + (1,) * (len(x.shape) - 2)
     scaled = e.elementwise("Mul", x, factor.reshape(per_channel))
     return [e.add(scaled, (bias - mean * factor).reshape(per_channel), slope)]
@@ -341,7 +403,18 @@ def _scaler(e: Emitter, node: Node, operands: Operands, slope: bool) -> list[Lan
     return [e.elementwise("Mul", e.add(x, -offset, slope), scale)]
 
 
-register(OpRule("Scaler", only(0), _scaler, domain="ai.onnx.ml"))
+register(
+    OpRule(
+        "Scaler",
+        only(0),
+        _scaler,
+        domain="ai.onnx.ml",
+        samples=(
+            Sample(((2, 3),), {"offset": (0.5, -1.0, 0.0), "scale": (2.0, 0.1, -1.0)}),
+            Sample(((2, 3),), {"offset": (0.5,), "scale": (0.25,)}),
+        ),
+    )
+)
 
 
 # ---- reductions
@@ -385,9 +458,10 @@ register(OpRule("ReduceSum", only(0), _reduce("ReduceSum"), samples=_reductions)
 def _cumsum(e: Emitter, node: Node, operands: Operands, slope: bool) -> list[Lanes]:
     x, axis = operands
     assert isinstance(x, Lanes)
+    assert isinstance(axis, np.ndarray)
     physical = e.constant(np.array(x.axis(ints(axis)[0]), np.int64), "axis")
-    flags = {key: int(node.attributes.get(key, 0)) for key in ("exclusive", "reverse")}
-    return [Lanes(e.one("CumSum", x.name, physical, **flags), x.shape, x.order)]
+    exclusive, reverse = (number(node.attributes.get(key), 0) for key in ("exclusive", "reverse"))
+    return [Lanes(e.one("CumSum", x.name, physical, exclusive=exclusive, reverse=reverse), x.shape, x.order)]
 
 
 register(

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import prod
 
 import numpy as np
 
 from lronnx.graph import Array, Node
 from lronnx.ops.affine import transpose
-from lronnx.ops.emitter import Emitter, Lanes, row_major_order
-from lronnx.ops.record import Facts, Kind, OpRule, Sample, Verdict, ints, jointly, only, register
+from lronnx.ops.emitter import LOWEST, Emitter, Lanes, row_major_order
+from lronnx.ops.record import Facts, Kind, OpRule, Sample, Verdict, ints, jointly, number, only, register
 
 Operands = Sequence["Lanes | Array | None"]
 
@@ -18,6 +17,13 @@ Operands = Sequence["Lanes | Array | None"]
 def _data(operands: Operands) -> Lanes:
     x = operands[0]
     assert isinstance(x, Lanes)
+    return x
+
+
+def _constant(operands: Operands, position: int) -> Array | None:
+    """An operand that does not depend on the input; None where it is left out."""
+    x = operands[position] if position < len(operands) else None
+    assert not isinstance(x, Lanes)
     return x
 
 
@@ -123,7 +129,7 @@ def _concat(e: Emitter, node: Node, operands: Operands, slope: bool) -> list[Lan
     parts = [e.operand(operand, slope) for operand in operands]
     order = max(parts, key=lambda x: x.size).order
     parts = [e.reorder(x, order) for x in parts if x.size]
-    axis = int(node.attributes["axis"]) % len(order)  # type: ignore[arg-type]
+    axis = number(node.attributes["axis"], 0) % len(order)
     shape = list(parts[0].shape)
     shape[axis] = sum(x.shape[axis] for x in parts)
     name = e.concat([x.name for x in parts], parts[0].axis(axis))
@@ -145,7 +151,7 @@ register(
 
 def _split(e: Emitter, node: Node, operands: Operands, slope: bool) -> list[Lanes]:
     x = _data(operands)
-    axis = int(node.attributes.get("axis", 0)) % len(x.shape)  # type: ignore[arg-type]
+    axis = number(node.attributes.get("axis"), 0) % len(x.shape)
     made: list[Lanes] = []
     start = 0
     for output in node.outputs:
@@ -173,12 +179,11 @@ register(
 
 def _slice(e: Emitter, node: Node, operands: Operands, slope: bool) -> list[Lanes]:
     x = _data(operands)
-    given = [operands[i] if len(operands) > i else None for i in range(5)]
-    if given[1] is None:
+    if len(operands) == 1:
         starts, ends, axes = (ints(node.attributes.get(key)) for key in ("starts", "ends", "axes"))
         steps: tuple[int, ...] = ()
     else:
-        starts, ends, axes, steps = (ints(array) for array in given[1:])  # type: ignore[arg-type]
+        starts, ends, axes, steps = (ints(_constant(operands, i)) for i in range(1, 5))
     axes = axes or tuple(range(len(starts)))
     steps = steps or (1,) * len(starts)
     ranges = {x.axis(axis): bounds for axis, *bounds in zip(axes, starts, ends, steps, strict=True)}
@@ -202,8 +207,9 @@ register(
 
 def _gather(e: Emitter, node: Node, operands: Operands, slope: bool) -> list[Lanes]:
     x, indices = operands
-    assert isinstance(x, Lanes) and isinstance(indices, np.ndarray)
-    axis = int(node.attributes.get("axis", 0)) % len(x.shape)  # type: ignore[arg-type]
+    assert isinstance(x, Lanes)
+    assert isinstance(indices, np.ndarray)
+    axis = number(node.attributes.get("axis"), 0) % len(x.shape)
     x = e.row_major(x)
     name = e.one("Gather", x.name, e.constant(indices.astype(np.int64), "indices"), axis=axis + 1)
     shape = x.shape[:axis] + indices.shape + x.shape[axis + 1 :]
@@ -227,14 +233,17 @@ register(
 
 
 def _pad(e: Emitter, node: Node, operands: Operands, slope: bool) -> list[Lanes]:
+    mode = str(node.attributes.get("mode", "constant"))
+    if mode == "wrap":
+        return _by_table(e, node, operands, slope)
     x = _data(operands)
     rank = len(x.shape)
-    given = [operands[i] if len(operands) > i else None for i in range(4)]
-    widths = ints(given[1] if given[1] is not None else node.attributes.get("pads", node.attributes.get("paddings")))  # type: ignore[arg-type]
-    axes = tuple(a % rank for a in ints(given[3], tuple(range(rank))))  # type: ignore[arg-type]
-    value = given[2] if given[2] is not None else node.attributes.get("value", 0.0)
-    fill = 0.0 if slope else float(np.asarray(value).ravel()[0]) if np.size(value) else 0.0  # type: ignore[arg-type]
-    mode = str(node.attributes.get("mode", "constant"))
+    given = [None, *(_constant(operands, i) for i in range(1, 4))]
+    widths = ints(node.attributes.get("pads") if given[1] is None else given[1])
+    axes = tuple(axis % rank for axis in ints(given[3], tuple(range(rank))))
+    value = np.asarray(node.attributes.get("value", 0.0) if given[2] is None else given[2], dtype=np.float64)
+    # Minus infinity, or the lowest float32: what must not win a maximum. See there.
+    fill = 0.0 if slope or not value.size else max(float(value.flat[0]), LOWEST[e.dtype.name])
     pairs = {x.axis(axis): (widths[i], widths[i + len(axes)]) for i, axis in enumerate(axes)}
     if mode == "constant":
         name = e.pad(x.name, rank + 1, pairs, fill)
@@ -246,7 +255,7 @@ def _pad(e: Emitter, node: Node, operands: Operands, slope: bool) -> list[Lanes]
 
 def _pad_verdict(node: Node, facts: Facts) -> Verdict:
     mode = str(node.attributes.get("mode", "constant"))
-    if mode not in ("constant", "reflect", "edge"):
+    if mode not in ("constant", "reflect", "edge", "wrap"):
         return f"Pad with mode '{mode}' is not supported"
     return only(0)(node, facts)
 
@@ -260,6 +269,7 @@ register(
             Sample(((2, 3), np.array([0, 1, 2, 1]), np.array(0.5, np.float32)), {}, 17),
             Sample(((2, 4), np.array([0, 2, 0, 1])), {"mode": "reflect"}, 17),
             Sample(((2, 4), np.array([1, 2, 0, 1])), {"mode": "edge"}, 17),
+            Sample(((2, 4), np.array([1, 2, 0, 1])), {"mode": "wrap"}, 19),
             Sample(((2, 4), np.array([0, -1, 0, 2])), {}, 17),
             Sample(((2, 4), np.array([2, 1]), None, np.array([-1])), {}, 18),
             Sample(((2, 4),), {"pads": (0, 1, 0, 1), "value": 2.0}, 9),
@@ -314,8 +324,7 @@ def _scatter_verdict(node: Node, facts: Facts) -> Verdict:
 
 def _trilu(e: Emitter, node: Node, operands: Operands, slope: bool) -> list[Lanes]:
     x = _data(operands)
-    k = operands[1] if len(operands) > 1 else None
-    diagonal = ints(k, (0,))[0]  # type: ignore[arg-type]
+    diagonal = ints(_constant(operands, 1), (0,))[0]
     cut = np.triu if node.attributes.get("upper", 1) else np.tril
     return [e.elementwise("Mul", x, cut(np.ones(x.shape[-2:]), diagonal))]
 

@@ -14,8 +14,6 @@ from lronnx.graph import Array, Attribute, Node
 if TYPE_CHECKING:
     from lronnx.ops.emitter import Emitter, Lanes
 
-Operand = "Lanes | Array | None"
-
 
 class Kind(enum.Enum):
     """How a node's output depends on the network's input, given that its inputs are affine or behind switches."""
@@ -176,6 +174,16 @@ def switching(*positions: int) -> VerdictRule:
 def refuse(reason: str) -> VerdictRule:
     """Never piecewise affine, for the given reason."""
     return lambda node, facts: reason
+
+
+def number(value: Attribute | None, default: int) -> int:
+    """An integer attribute; ``default`` where it is left out."""
+    return default if value is None else int(np.asarray(value))
+
+
+def real(value: Attribute | None, default: float) -> float:
+    """A floating-point attribute, which is a float32 in the file; ``default`` where it is left out."""
+    return float(np.float32(default if value is None else np.asarray(value)))
 
 
 def ints(value: Attribute | Array | None, default: Sequence[int] = ()) -> tuple[int, ...]:

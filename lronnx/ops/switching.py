@@ -28,7 +28,6 @@ from lronnx.ops.record import (
     SwitchRule,
     Verdict,
     ints,
-    only,
     refuse,
     register,
     switching,
@@ -137,9 +136,7 @@ def magnitudes(e: Emitter, sources: Sequence[tuple[Lanes, Lanes]], gain: Gain) -
     return Magnitudes(value, found[1])
 
 
-def output_size(
-    e: Emitter, sources: Sequence[tuple[Lanes, Lanes]], gain: Gain, cancelled: Sequence[Magnitudes]
-) -> str:
+def output_size(e: Emitter, sources: Sequence[tuple[Lanes, Lanes]], gain: Gain, cancelled: Sequence[Magnitudes]) -> str:
     """The magnitude of the output's stage, a tenth of what its switching nodes add up included, (lanes,)."""
     size = magnitudes(e, sources, gain).value
     for one in cancelled:
@@ -184,9 +181,7 @@ def emit_kinks(
     groups: list[Group] = []
     for number, (kink, jump) in enumerate(zip(value.kinks, value.jumps, strict=True)):
         g = e.elementwise("Sub", z, kink) if np.any(kink) else z
-        hints = {
-            key: f"{key}/{number}" for key in ("state", "rate", "best", "lowest")
-        }
+        hints = {key: f"{key}/{number}" for key in ("state", "rate", "best", "lowest")}
         if mode == STEP:
             state = e.fresh(hints["state"])
             states.append(Value(state, e.dtype.name, (LANES, *z.physical)))
@@ -356,16 +351,18 @@ def _hard_sigmoid(e: Emitter, node: Node, operands: Operands, slope: bool) -> Ki
 
 def _thresholded_relu_verdict(node: Node, facts: Facts) -> Verdict:
     alpha = float(_scalar(node, "alpha", 1.0))
-    return Kind.SWITCHING if alpha == 0 else f"ThresholdedRelu jumps at {alpha}: discontinuous"
+    return Kind.SWITCHING if alpha == 0 else f"{node.op_type} jumps at {alpha}: discontinuous"
 
 
 def _shrink_verdict(node: Node, facts: Facts) -> Verdict:
-    same = _scalar(node, "bias", 0.0) == _scalar(node, "lambd", 0.5)
-    return Kind.SWITCHING if same else "Shrink whose bias differs from lambd jumps: discontinuous"
+    same = _scalar(node, "bias", 0.0) == _scalar(node, "lambd", 0.5) >= 0
+    return Kind.SWITCHING if same else f"{node.op_type} whose bias differs from lambd jumps: discontinuous"
 
 
 def _shrink(e: Emitter, node: Node, operands: Operands, slope: bool) -> Kinks:
     limit = _scalar(node, "lambd", 0.5)
+    if not limit:
+        return Kinks(_argument(operands), (), _ONE, _ZERO, ())
     return Kinks(_argument(operands), (-limit, limit), _ONE, limit, (-_ONE, _ONE))
 
 
@@ -396,7 +393,7 @@ register(
             Sample(((2, 6), np.array(-0.3, np.float32), np.array(0.4, np.float32))),
             Sample(((2, 6), None, np.array(0.4, np.float32))),
             Sample(((2, 6), np.array(0.1, np.float32))),
-            Sample(((2, 6),), {"min": 0.0, "max": 6.0}, 6),
+            Sample(((2, 6),), {"min": 0.0, "max": 6.0}, 7),
             Sample(((2, 6), np.array(0.5, np.float32), np.array(0.5, np.float32))),
         ),
     )
@@ -405,7 +402,8 @@ register(
     OpRule("HardSigmoid", switching(0), switch=_hard_sigmoid, samples=(Sample(((2, 6),), {"alpha": 0.5, "beta": 0.4}),))
 )
 register(OpRule("ThresholdedRelu", _thresholded_relu_verdict, switch=_relu, samples=(Sample(((4,),), {"alpha": 0.0}),)))
-register(OpRule("Shrink", _shrink_verdict, switch=_shrink, samples=(Sample(((6,),), {"lambd": 0.3, "bias": 0.3}),)))
+_shrinks = (Sample(((6,),), {"lambd": 0.3, "bias": 0.3}), Sample(((6,),), {"lambd": 0.0, "bias": 0.0}))
+register(OpRule("Shrink", _shrink_verdict, switch=_shrink, samples=_shrinks))
 
 
 # ---- operators that choose
@@ -639,19 +637,30 @@ def _where_reads(node: Node, lookup: Lookup) -> tuple[str, ...]:
 
 
 def _where(e: Emitter, node: Node, operands: Operands, slope: bool) -> list[Lanes]:
-    condition, yes, no = operands
+    """A choice that is known beforehand: each side times 0 or 1. A constant side is no more than a bias."""
+    condition, *sides = operands
     assert isinstance(condition, np.ndarray)
-    chosen = [e.operand(yes, slope), e.operand(no, slope)]
-    parts = [
-        e.elementwise("Mul", x, mask.astype(np.float64)) for x, mask in zip(chosen, (condition, ~condition), strict=True)
+    masks = (condition, ~condition)
+    moving = [
+        e.elementwise("Mul", x, mask.astype(np.float64))
+        for x, mask in zip(sides, masks, strict=True)
+        if isinstance(x, Lanes)
     ]
-    return [e.combine("Add", *parts)]
+    total = moving[0] if len(moving) == 1 else e.combine("Add", *moving)
+    for x, mask in zip(sides, masks, strict=True):
+        if isinstance(x, np.ndarray):
+            total = e.add(total, np.where(mask, np.maximum(x, LOWEST[e.dtype.name]), 0.0), slope)
+    return [total]
 
 
 def _where_switch(e: Emitter, node: Node, operands: Operands, slope: bool) -> Kinks:
     pieces = _recognise(node, e.lookup)
     assert pieces is not None
     x = (e.slopes if slope else e.values)[pieces.root]
+    shape = e.shapes[node.outputs[0]]
+    if shape != x.shape:
+        # A side that is constant may be larger than what varies.
+        x = e.elementwise("Mul", x, np.ones(shape))
     bends = [
         (place, after[0] - before[0])
         for place, before, after in zip(pieces.breaks, pieces.lines[:-1], pieces.lines[1:], strict=True)
@@ -678,7 +687,10 @@ register(
         _where,
         _where_switch,
         reads=_where_reads,
-        samples=(Sample((np.array([[True, False, True]]), (2, 3), (2, 3))),),
+        samples=(
+            Sample((np.array([[True, False, True]]), (2, 3), (2, 3))),
+            Sample((np.array([[True], [False]]), (3,), np.array(0.5, np.float32))),
+        ),
     )
 )
 for _comparison in _COMPARISONS:
@@ -701,8 +713,8 @@ for _op in ("ArrayFeatureExtractor", "ZipMap", "Normalizer"):
     register(OpRule(_op, refuse("a classifier's tail, not piecewise affine"), domain="ai.onnx.ml", follows_tail=True))
 _REASONS = {
     _SMOOTH: (
-        "Exp Log Sqrt Reciprocal Sin Cos Tan Asin Acos Atan Sinh Cosh Asinh Acosh Atanh Erf Elu Selu Celu Gelu Softplus "
-        "Softsign Mish HardSwish Swish ReduceLogSum ReduceLogSumExp ReduceProd ReduceSumSquare"
+        "Exp Log Sqrt Reciprocal Sin Cos Tan Asin Acos Atan Sinh Cosh Asinh Acosh Atanh Erf Elu Selu Celu Gelu "
+        "Softplus Softsign Mish HardSwish Swish ReduceLogSum ReduceLogSumExp ReduceProd ReduceSumSquare"
     ),
     _JUMPS: (
         "Sign Floor Ceil Round ArgMin Equal Not And Or Xor IsNaN IsInf Mod BitShift Hardmax OneHot NonZero Unique "

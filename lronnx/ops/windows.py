@@ -1,11 +1,11 @@
 """Affine operators with a spatial window: convolutions, average pooling, resizing.
 
 onnxruntime's CPU provider has no double-precision kernel for any of them. In double precision a convolution
-becomes one matrix product over columns that are cut out of a channels-last tensor: the columns of ``tile``
+becomes one matrix product over columns that are gathered from a channels-last tensor: the columns of ``tile``
 neighbouring outputs along the last spatial axis are taken together, against a banded matrix. A larger tile
 copies less and multiplies more zeros; few output channels want a large one. Measured (3x3, two cores, batch
-16, GFLOP/s of the direct formula): 6 channels 32x32: tile 1 8, tile 2 15, tile 4 16; 16 channels 16x16: 30, 36,
-28; 64 channels 8x8: 66, 50, 28.
+16, GFLOP/s of the direct formula): 6 channels 32x32: tile 1 13, tile 2 25, tile 4 26; 16 channels 16x16: 54, 60,
+35; 64 channels 8x8: 93, 74, 32. (The same columns from Slice and Concat: 15, 24, 23; 44, 47, 36; 72, 63, 43.)
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 
 from lronnx.graph import Array, Node
 from lronnx.ops.emitter import Emitter, Lanes, row_major_order
-from lronnx.ops.record import EmitRule, Facts, Kind, OpRule, Sample, Verdict, ints, only, register
+from lronnx.ops.record import Facts, OpRule, Sample, Verdict, ints, number, only, real, register
 
 Operands = Sequence["Lanes | Array | None"]
 _random = np.random.default_rng(20220329)
@@ -64,12 +64,15 @@ def convolve(
     batch, channels, *size = x.shape
     outputs, _, *kernel = weight.shape
     extents = [d * (k - 1) + 1 for d, k in zip(dilations, kernel, strict=True)]
-    out = [
-        (n + sum(p) - extent) // s + 1 for n, p, extent, s in zip(size, pads, extents, strides, strict=True)
-    ]
+    out = [(n + sum(p) - extent) // s + 1 for n, p, extent, s in zip(size, pads, extents, strides, strict=True)]
     shape = (batch, outputs, *out)
     if e.native:
         flat = e._reshape(e.row_major(x).name, (channels, *size))
+        widths = [(p[0], p[1]) for p in pads]
+        if min(min(width) for width in widths) < 0:
+            # The operator itself crops nothing.
+            flat = e.pad(flat, len(size) + 2, {i + 2: width for i, width in enumerate(widths)})
+            widths = [(0, 0)] * len(size)
         made = e.one(
             "Conv",
             flat,
@@ -77,44 +80,66 @@ def convolve(
             kernel_shape=tuple(kernel),
             strides=tuple(strides),
             dilations=tuple(dilations),
-            pads=tuple([p[0] for p in pads] + [p[1] for p in pads]),
+            pads=tuple(width[side] for side in (0, 1) for width in widths),
             group=groups,
         )
-        name = made if batch == 1 else e._reshape(made, shape)
-        if batch == 1:
-            name = e._reshape(made, shape)
-        return Lanes(name, shape, row_major_order(len(shape)))
+        return Lanes(e._reshape(made, shape), shape, row_major_order(len(shape)))
     # Channels last: (lanes, B, spatial..., C).
     spatial = len(size)
     order = (0, *range(2, spatial + 2), 1)
     x = e.reorder(x, order)
-    rank = spatial + 3
-    tile = _tile(outputs, kernel[-1], strides[-1], dilations[-1], groups, out[-1])
+    if groups > 1:
+        return Lanes(_grouped(e, x, weight, strides, dilations, pads, groups, out), shape, order)
+    tile = _tile(outputs, kernel[-1], strides[-1], dilations[-1], out[-1])
+    span = tile + kernel[-1] - 1 if tile > 1 else kernel[-1]
+    chunks = ceil(span / tile)
+    # Blocks of ``tile`` neighbouring places along the last axis are gathered as wholes: pad it to full blocks.
+    widths = [[p[0], p[1]] for p in pads]
     if tile > 1:
-        name = _banded(e, x, weight, strides, dilations, pads, out, tile)
+        widths[-1][1] = (out[-1] + (chunks - 1) * tile) - size[-1] - widths[-1][0]
+    padded = e.pad(x.name, spatial + 3, {i + 2: (w[0], w[1]) for i, w in enumerate(widths)})
+    sizes = [n + sum(w) for n, w in zip(size, widths, strict=True)]
+    table = _block_table(sizes, out, kernel, strides, dilations, tile, chunks)
+    if np.array_equal(table, np.arange(prod(sizes))[:, None]):
+        columns = padded
     else:
-        padded = e.pad(x.name, rank, {i + 2: (p[0], p[1]) for i, p in enumerate(pads)})
-        taps: list[str] = []
-        for offset in itertools.product(*(range(k) for k in kernel)):
-            ranges = {}
-            for i in range(spatial):
-                start = offset[i] * dilations[i]
-                bounds = (start, start + (out[i] - 1) * strides[i] + 1, strides[i])
-                if bounds != (0, size[i] + sum(pads[i]), 1):
-                    ranges[i + 2] = bounds
-            taps.append(e.slice(padded, ranges) if ranges else padded)
-        if groups == 1:
-            columns = e.concat(taps, rank - 1)
-            matrix = weight.transpose(*range(2, spatial + 2), 1, 0).reshape(-1, outputs)
-            name = e.one("MatMul", columns, e.constant(matrix, "weight"))
-        else:
-            name = _grouped(e, taps, weight, groups, (batch, *out), channels)
-    return Lanes(name, shape, order)
+        blocks = e._reshape(padded, (prod(sizes) // tile, tile * channels))
+        columns = e.one("Gather", blocks, e.constant(table, "table"), axis=1)
+        columns = e._reshape(columns, (table.shape[0], table.shape[1] * tile * channels))
+    matrix = _banded(weight, tile, chunks)
+    made = e.one("MatMul", columns, e.constant(matrix, "weight"))
+    return Lanes(e._reshape(made, (batch, *out, outputs)), shape, order)
 
 
-def _tile(outputs: int, kernel: int, stride: int, dilation: int, groups: int, width: int) -> int:
+def _block_table(
+    sizes: Sequence[int],
+    out: Sequence[int],
+    kernel: Sequence[int],
+    strides: Sequence[int],
+    dilations: Sequence[int],
+    tile: int,
+    chunks: int,
+) -> Array:
+    """Which blocks of a padded tensor each row of the columns is made of, (rows, blocks per row)."""
+    per_axis: list[Array] = []
+    for i in range(len(out) - 1):
+        starts = np.arange(out[i]) * strides[i]
+        per_axis.append(starts[:, None] + np.arange(kernel[i]) * dilations[i])
+    if tile > 1:
+        per_axis.append(np.arange(out[-1] // tile)[:, None] + np.arange(chunks))
+    else:
+        per_axis.append((np.arange(out[-1]) * strides[-1])[:, None] + np.arange(kernel[-1]) * dilations[-1])
+    table = np.zeros((1, 1), np.int64)
+    counts = [*sizes[:-1], sizes[-1] // tile]
+    for places, count in zip(per_axis, counts, strict=True):
+        table = table[:, None, :, None] * count + places[None, :, None, :]
+        table = table.reshape(table.shape[0] * table.shape[1], -1)
+    return table
+
+
+def _tile(outputs: int, kernel: int, stride: int, dilation: int, width: int) -> int:
     """How many neighbouring outputs share one row of the matrix product (see the module's table)."""
-    if kernel == 1 or stride != 1 or dilation != 1 or groups != 1:
+    if kernel == 1 or stride != 1 or dilation != 1:
         return 1
     wanted = 4 if outputs <= 8 else 2 if outputs <= 32 else 1
     while wanted > 1 and width % wanted:
@@ -122,60 +147,40 @@ def _tile(outputs: int, kernel: int, stride: int, dilation: int, groups: int, wi
     return wanted
 
 
-def _banded(
+def _banded(weight: Array, tile: int, chunks: int) -> Array:
+    """The matrix from gathered blocks (outer taps, chunks * tile places, channels) to (tile, outputs)."""
+    outputs, channels, *kernel = weight.shape
+    outer = prod(kernel[:-1])
+    taps = weight.reshape(outputs, channels, outer, kernel[-1]).astype(np.float64)
+    matrix = np.zeros((outer, chunks * tile, channels, tile, outputs))
+    for place in range(tile):
+        for tap in range(kernel[-1]):
+            matrix[:, place + tap, :, place, :] = taps[:, :, :, tap].transpose(2, 1, 0)
+    return matrix.reshape(outer * chunks * tile * channels, tile * outputs)
+
+
+def _grouped(
     e: Emitter,
     x: Lanes,
     weight: Array,
     strides: Sequence[int],
     dilations: Sequence[int],
     pads: Sequence[Sequence[int]],
+    groups: int,
     out: Sequence[int],
-    tile: int,
 ) -> str:
-    """A convolution of stride and dilation 1 along the last spatial axis, ``tile`` outputs at a time."""
-    outputs, channels, *kernel = weight.shape
-    spatial = len(kernel)
-    rank = spatial + 3
-    span = tile + kernel[-1] - 1
-    chunks = ceil(span / tile)
-    tiles = out[-1] // tile
-    width = x.shape[-1] + pads[-1][0]
-    widths = {i + 2: (p[0], p[1]) for i, p in enumerate(pads)}
-    widths[spatial + 1] = (pads[-1][0], (tiles + chunks - 1) * tile - width)
-    padded = e.pad(x.name, rank, widths)
-    sizes = [n + sum(p) for n, p in zip(x.shape[2:], pads, strict=True)]
-    grouped = e._reshape(padded, (x.shape[0], *sizes[:-1], tiles + chunks - 1, tile * channels))
-    parts: list[str] = []
-    for offset in itertools.product(*(range(k) for k in kernel[:-1])):
-        for chunk in range(chunks):
-            ranges = {
-                i + 2: (
-                    offset[i] * dilations[i],
-                    offset[i] * dilations[i] + (out[i] - 1) * strides[i] + 1,
-                    strides[i],
-                )
-                for i in range(spatial - 1)
-            }
-            ranges[spatial + 1] = (chunk, chunk + tiles, 1)
-            ranges[spatial + 2] = (0, min(tile, span - chunk * tile) * channels, 1)
-            parts.append(e.slice(grouped, ranges))
-    columns = e.concat(parts, rank - 1)
-    outer = prod(kernel[:-1])
-    taps = weight.reshape(outputs, channels, outer, kernel[-1]).astype(np.float64)
-    matrix = np.zeros((outer, span, channels, tile, outputs))
-    for place in range(tile):
-        for tap in range(kernel[-1]):
-            matrix[:, place + tap, :, place, :] = taps[:, :, :, tap].transpose(2, 1, 0)
-    made = e.one("MatMul", columns, e.constant(matrix.reshape(outer * span * channels, tile * outputs), "weight"))
-    return e._reshape(made, (x.shape[0], *out, outputs))
-
-
-def _grouped(
-    e: Emitter, taps: Sequence[str], weight: Array, groups: int, places: Sequence[int], channels: int
-) -> str:
-    """The matrix products of all groups, from one tap tensor (lanes, places..., C) per kernel position."""
-    outputs = weight.shape[0]
-    inside = channels // groups
+    """A grouped convolution of a channels-last tensor: the matrix products of all groups."""
+    outputs, inside, *kernel = weight.shape
+    places, channels = (x.shape[0], *out), x.shape[1]
+    padded = e.pad(x.name, len(x.shape) + 1, {i + 2: (p[0], p[1]) for i, p in enumerate(pads)})
+    taps: list[str] = []
+    for offset in itertools.product(*(range(k) for k in kernel)):
+        starts = [o * d for o, d in zip(offset, dilations, strict=True)]
+        ranges = {
+            i + 2: (start, start + (n - 1) * stride + 1, stride)
+            for i, (start, n, stride) in enumerate(zip(starts, out, strides, strict=True))
+        }
+        taps.append(e.slice(padded, ranges))
     if inside == 1:
         # Depthwise: a multiply-add per tap beats a matrix product of inner size 1.
         flat = weight.reshape(outputs, -1)
@@ -205,43 +210,46 @@ def _bias(e: Emitter, made: Lanes, operands: Operands, slope: bool) -> list[Lane
 
 def _conv(e: Emitter, node: Node, operands: Operands, slope: bool) -> list[Lanes]:
     x, weight = operands[0], operands[1]
-    assert isinstance(x, Lanes) and isinstance(weight, np.ndarray)
+    assert isinstance(x, Lanes)
+    assert isinstance(weight, np.ndarray)
     strides, dilations, pads = window_of(node, x.shape[2:], weight.shape[2:])
-    groups = int(node.attributes.get("group", 1))  # type: ignore[arg-type]
+    groups = number(node.attributes.get("group"), 1)
     return _bias(e, convolve(e, x, weight, strides, dilations, pads, groups), operands, slope)
 
 
 def _conv_transpose(e: Emitter, node: Node, operands: Operands, slope: bool) -> list[Lanes]:
     """A transposed convolution as a convolution: zeros between the inputs, the kernel turned round."""
     x, weight = operands[0], operands[1]
-    assert isinstance(x, Lanes) and isinstance(weight, np.ndarray)
+    assert isinstance(x, Lanes)
+    assert isinstance(weight, np.ndarray)
     spatial = len(x.shape) - 2
-    groups = int(node.attributes.get("group", 1))  # type: ignore[arg-type]
+    groups = number(node.attributes.get("group"), 1)
     kernel = weight.shape[2:]
     strides = ints(node.attributes.get("strides"), (1,) * spatial)
     dilations = ints(node.attributes.get("dilations"), (1,) * spatial)
-    out = e.shapes[node.outputs[0]][2:]
     extents = [d * (k - 1) + 1 for d, k in zip(dilations, kernel, strict=True)]
+    out = e.shapes[node.outputs[0]][2:]
     full = [s * (n - 1) + extent for s, n, extent in zip(strides, x.shape[2:], extents, strict=True)]
-    begins = _transposed_begins(node, strides, full, out)
+    begins = _cut_in_front(node, full, out)
     order = (0, *range(2, spatial + 2), 1)
     x = e.reorder(x, order)
     name, sizes = x.name, list(x.shape[2:])
     for i, stride in enumerate(strides):
         if stride == 1:
             continue
+        # Every input is followed by stride - 1 zeros, the last one too.
         rest = [*sizes[i + 1 :], x.shape[1]]
         name = e._reshape(name, (x.shape[0], *sizes[:i], sizes[i], 1, *rest))
         name = e.pad(name, spatial + 4, {i + 3: (0, stride - 1)})
         sizes[i] *= stride
         name = e._reshape(name, (x.shape[0], *sizes, x.shape[1]))
     stretched = Lanes(name, (x.shape[0], x.shape[1], *sizes), order)
-    # Output position y gathers full position y + begin; the stretched input ends with stride - 1 extra zeros.
+    # Padded by extent - 1 in front, a convolution yields the full result: less so cuts it, and the rest of the
+    # output's size is made up behind (negative where the full result is cut there).
     pads = [
-        [extent - 1 - begin, n_out + begin - size - (extent - 1) + extent - 1]
+        (extent - 1 - begin, begin + n_out - size)
         for extent, begin, n_out, size in zip(extents, begins, out, sizes, strict=True)
     ]
-    pads = [[p[0], n_out + extent - 1 - size - p[0]] for p, n_out, extent, size in zip(pads, out, extents, sizes, strict=True)]
     inputs, each = weight.shape[:2]
     turned = weight[(slice(None), slice(None), *(slice(None, None, -1),) * spatial)]
     turned = turned.reshape(groups, inputs // groups, each, *kernel).swapaxes(1, 2)
@@ -250,22 +258,20 @@ def _conv_transpose(e: Emitter, node: Node, operands: Operands, slope: bool) -> 
     return _bias(e, made, operands, slope)
 
 
-def _transposed_begins(node: Node, strides: Sequence[int], full: Sequence[int], out: Sequence[int]) -> list[int]:
-    """How many leading elements of the full result each spatial axis drops."""
+def _cut_in_front(node: Node, full: Sequence[int], out: Sequence[int]) -> list[int]:
+    """How many leading elements of a transposed convolution's ``full`` result are cut, per spatial axis.
+
+    Where the output's size is asked for (by ``output_shape`` or SAME), what is too much is cut on both sides. An odd
+    element too many is cut behind with SAME_UPPER, else in front: onnxruntime's rule where the standard is silent.
+    """
     spatial = len(full)
     mode = str(node.attributes.get("auto_pad", "NOTSET")) or "NOTSET"
+    if "output_shape" not in node.attributes and not mode.startswith("SAME"):
+        pads = ints(node.attributes.get("pads"), (0,) * (2 * spatial))
+        return list(pads[:spatial]) if mode == "NOTSET" else [0] * spatial
     extra = ints(node.attributes.get("output_padding"), (0,) * spatial)
-    if mode == "NOTSET" and "output_shape" not in node.attributes:
-        return list(ints(node.attributes.get("pads"), (0,) * (2 * spatial))[:spatial])
-    begins = []
-    for i in range(spatial):
-        total = max(full[i] + extra[i] - out[i], 0)
-        begins.append(total // 2 if mode in ("SAME_UPPER", "VALID") else total - total // 2)
-    if mode == "NOTSET":
-        # The standard puts the larger half at the end unless SAME_LOWER asks otherwise... with a given output shape
-        # and no auto_pad, onnxruntime puts the larger half at the beginning.
-        begins = [max(full[i] + extra[i] - out[i], 0) - max(full[i] + extra[i] - out[i], 0) // 2 for i in range(spatial)]
-    return begins
+    surplus = [max(f + more - n, 0) for f, more, n in zip(full, extra, out, strict=True)]
+    return [n // 2 if mode == "SAME_UPPER" else n - n // 2 for n in surplus]
 
 
 register(
@@ -333,7 +339,7 @@ def _average_pool(e: Emitter, node: Node, operands: Operands, slope: bool) -> li
         ]
         name = shifted[0] if len(shifted) == 1 else e.one("Sum", *shifted)
     total = Lanes(name, (*x.shape[:2], *out), x.order)
-    return [e.elementwise("Mul", total, 1.0 / (counts if np.ptp(counts) else counts.flat[0]))]
+    return [e.elementwise("Mul", total, 1.0 / (counts if np.ptp(counts) else counts.ravel()[:1]))]
 
 
 def _global_average_pool(e: Emitter, node: Node, operands: Operands, slope: bool) -> list[Lanes]:
@@ -369,39 +375,26 @@ register(
 
 
 def resize_matrix(
-    n_in: int,
-    n_out: int,
-    scale: float,
-    mode: str,
-    coordinates: str,
-    nearest: str,
-    cubic: float,
-    exclude_outside: bool,
+    n_in: int, n_out: int, scale: float, mode: str, coordinates: str, cubic: float, exclude_outside: bool
 ) -> Array:
-    """The matrix (n_in, n_out) that resizes one axis, by the formulas of the ONNX standard's Resize."""
+    """The matrix (n_in, n_out) that resizes one axis, by the standard's formulas for modes linear and cubic.
+
+    With align_corners, a scale that does not lead to an integer size and a size that is asked for are the same to
+    onnxruntime: the corners that are aligned are those of the tensors.
+    """
     matrix = np.zeros((n_in, n_out))
-    length = scale * n_in
     for y in range(n_out):
         if coordinates == "align_corners":
-            x = 0.0 if length == 1 else y * (n_in - 1) / (length - 1)
+            x = 0.0 if n_out == 1 else y * (n_in - 1) / (n_out - 1)
         elif coordinates == "asymmetric":
             x = y / scale
         elif coordinates == "pytorch_half_pixel":
-            x = (y + 0.5) / scale - 0.5 if length > 1 else 0.0
+            x = (y + 0.5) / scale - 0.5 if n_out > 1 else 0.0
         elif coordinates == "half_pixel_symmetric":
-            adjustment = n_out / length
+            adjustment = n_out / (scale * n_in)
             x = n_in / 2 * (1 - adjustment) + (y + 0.5) / scale - 0.5
         else:
             x = (y + 0.5) / scale - 0.5
-        if mode == "nearest":
-            rounded = {
-                "round_prefer_floor": ceil(x - 0.5),
-                "round_prefer_ceil": floor(x + 0.5),
-                "floor": floor(x),
-                "ceil": ceil(x),
-            }[nearest]
-            matrix[min(max(rounded, 0), n_in - 1), y] = 1.0
-            continue
         base = floor(x)
         ratio = x - base
         if mode == "linear":
@@ -425,42 +418,52 @@ def resize_matrix(
     return matrix
 
 
+def _nearest(e: Emitter, node: Node, operands: Operands, x: Lanes, axis: int) -> Array:
+    """Which index along ``axis`` each output takes.
+
+    The node itself is asked, on data that are their own indices: where a coordinate lies half-way between two
+    elements, rounding inside onnxruntime decides, and it did so when the network was used.
+    """
+    own = np.arange(x.shape[axis], dtype=np.float32).reshape(-1, *(1,) * (len(x.shape) - axis - 1))
+    data = np.broadcast_to(own, x.shape)
+    arrays = [np.ascontiguousarray(data), *(None if isinstance(a, Lanes) else a for a in operands[1:])]
+    moved = np.moveaxis(e.probe(node, arrays)[0], axis, 0)
+    return np.rint(moved.reshape(moved.shape[0], -1)[:, 0]).astype(np.int64)
+
+
 def _resize(e: Emitter, node: Node, operands: Operands, slope: bool) -> list[Lanes]:
     x = operands[0]
     assert isinstance(x, Lanes)
-    given = [operands[i] if len(operands) > i else None for i in range(4)]
+    source = x
     old = node.op_type != "Resize" or len(operands) <= 2
-    scales = given[1] if old else given[2]
-    if scales is None and "scales" in node.attributes:
-        scales = np.asarray(node.attributes["scales"])
+    position = 1 if old else 2
+    given = operands[position] if len(operands) > position else None
+    assert not isinstance(given, Lanes)
+    scales = np.asarray(node.attributes.get("scales", ()) if given is None else given, dtype=np.float64).ravel()
     rank = len(x.shape)
     axes = tuple(axis % rank for axis in ints(node.attributes.get("axes"), tuple(range(rank))))
     out = e.shapes[node.outputs[0]]
     mode = str(node.attributes.get("mode", "nearest"))
-    mode = "linear" if mode in ("bilinear", "trilinear") else mode
     coordinates = str(node.attributes.get("coordinate_transformation_mode", "asymmetric" if old else "half_pixel"))
-    nearest = str(node.attributes.get("nearest_mode", "floor" if old else "round_prefer_floor"))
     for i, axis in enumerate(axes):
         n_in, n_out = x.shape[axis], out[axis]
-        sized = scales is None or np.size(scales) == 0
-        scale = n_out / n_in if sized else float(np.asarray(scales, dtype=np.float64).ravel()[i])  # type: ignore[arg-type]
+        shape = (*x.shape[:axis], n_out, *x.shape[axis + 1 :])
+        if mode == "nearest":
+            table = _nearest(e, node, operands, source, axis)
+            if not np.array_equal(table, np.arange(n_in)):
+                name = e.one("Gather", x.name, e.constant(table, "indices"), axis=x.axis(axis))
+                x = Lanes(name, shape, x.order)
+            continue
         matrix = resize_matrix(
             n_in,
             n_out,
-            scale,
-            mode,
+            float(scales[i]) if scales.size else n_out / n_in,
+            "cubic" if mode == "cubic" else "linear",
             coordinates,
-            nearest,
-            float(node.attributes.get("cubic_coeff_a", -0.75)),  # type: ignore[arg-type]
+            real(node.attributes.get("cubic_coeff_a"), -0.75),
             bool(node.attributes.get("exclude_outside", 0)),
         )
-        if n_in == n_out and np.array_equal(matrix, np.eye(n_in)):
-            continue
-        shape = (*x.shape[:axis], n_out, *x.shape[axis + 1 :])
-        if mode == "nearest":
-            indices = e.constant(matrix.argmax(0).astype(np.int64), "indices")
-            x = Lanes(e.one("Gather", x.name, indices, axis=x.axis(axis)), shape, x.order)
-        else:
+        if n_in != n_out or not np.array_equal(matrix, np.eye(n_in)):
             x = e.reorder(x, (*(a for a in x.order if a != axis), axis))
             x = Lanes(e.one("MatMul", x.name, e.constant(matrix, "weight")), shape, x.order)
     return [x]
