@@ -204,14 +204,15 @@ def shape_from_points(
     ``declared``: the network's input shape, a string for every open dimension; None if it says nothing at all.
     Raises InputError for unreadable files.
     """
+    if declared is None:
+        # Whether the points' first axis is a batch is then anybody's guess.
+        return None
     if points is not None:
         given = _read_path(points)[0].array.shape
     elif start is not None and not _is_image(start):
         given = _read_numpy(start, "start").array.shape
     else:
         return None
-    if declared is None:
-        return given
     core = _strip(given)
     missing = len(declared) - len(core)
     if missing < 0:

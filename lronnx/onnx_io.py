@@ -258,7 +258,8 @@ def _expand_fused(proto: ModelProto, path: Path) -> None:
     names = {name for node in proto.graph.node for name in (*node.input, *node.output)}
 
     def fresh(hint: str) -> str:
-        name = next(n for n in (hint, *(f"{hint}_{i}" for i in itertools.count())) if n not in names)
+        numbered = (f"{hint}_{i}" for i in itertools.count())
+        name = next(n for n in itertools.chain([hint], numbered) if n not in names)
         names.add(name)
         return name
 

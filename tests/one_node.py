@@ -1,8 +1,8 @@
 """Networks of one node, made from the sample cases of the operator table, and what they compute in double precision.
 
 The reference is ``onnx.reference`` in float64. It is wrong or incomplete for a few operators (batch statistics in
-BatchNormalization up to opset 13, grouped ConvTranspose, ceil_mode and SAME padding in some ranks, nothing of
-com.microsoft): those are written down here a second time, in plain numpy and without a thought for speed.
+BatchNormalization up to opset 13, grouped ConvTranspose, ceil_mode and SAME padding in some ranks, cropping Pad, linear
+Upsample, nothing of com.microsoft): those are written down here a second time, in plain numpy and without a thought for speed.
 """
 
 from __future__ import annotations
@@ -233,6 +233,28 @@ def _fused_matmul(attributes: Mapping[str, Any], a: Floats, b: Floats) -> Floats
     return float(np.float32(attributes.get("alpha", 1.0))) * (left @ right)
 
 
+def _pad(
+    attributes: Mapping[str, Any], x: Floats, pads: Any = None, value: Any = None, axes: Any = None
+) -> Floats:
+    """Negative widths crop; onnx.reference knows none."""
+    pads = np.asarray(attributes["pads"] if pads is None else pads)
+    value = attributes.get("value", 0.0) if value is None else value
+    widths = np.zeros((x.ndim, 2), int)
+    widths[range(x.ndim) if axes is None else axes] = pads.reshape(2, -1).T
+    constant = {"constant_values": float(value)} if attributes.get("mode", "constant") == "constant" else {}
+    padded = np.pad(x, np.maximum(widths, 0), attributes.get("mode", "constant"), **constant)
+    return padded[tuple(slice(max(-b, 0), n - max(-e, 0)) for n, (b, e) in zip(padded.shape, widths, strict=True))]
+
+
+def _upsample(attributes: Mapping[str, Any], x: Floats, scales: Floats) -> Floats:
+    """What the standard says Upsample became, under the same evaluator."""
+    later = helper.make_node(
+        "Resize", ["x", "", "scales"], ["y"], coordinate_transformation_mode="asymmetric", nearest_mode="floor",
+        **attributes,
+    )  # fmt: skip
+    return np.asarray(ReferenceEvaluator(later).run(None, {"x": x, "scales": scales})[0])
+
+
 OWN: dict[str, Callable[..., Floats]] = {
     "AveragePool": _average_pool,
     "BatchNormalization": _batch_normalization,
@@ -240,7 +262,9 @@ OWN: dict[str, Callable[..., Floats]] = {
     "FusedMatMul": _fused_matmul,
     "GlobalMaxPool": lambda attributes, x: x.max(axis=tuple(range(2, x.ndim))),
     "MaxPool": _max_pool,
+    "Pad": _pad,
     "Scaler": _scaler,
+    "Upsample": _upsample,
 }
 # Where the reference evaluator is right from some opset on, it is used from there.
 ONLY_BEFORE = {"BatchNormalization": 14}

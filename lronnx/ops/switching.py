@@ -649,7 +649,7 @@ def _where(e: Emitter, node: Node, operands: Operands, slope: bool) -> list[Lane
     total = moving[0] if len(moving) == 1 else e.combine("Add", *moving)
     for x, mask in zip(sides, masks, strict=True):
         if isinstance(x, np.ndarray):
-            total = e.add(total, np.where(mask, np.maximum(x, LOWEST[e.dtype.name]), 0.0), slope)
+            total = e.add(total, np.where(mask, np.maximum(x.astype(np.float64), LOWEST[e.dtype.name]), 0.0), slope)
     return [total]
 
 
