@@ -32,11 +32,6 @@ def pending(rates: Array, threshold: float) -> NDArray[np.int64]:
     return np.flatnonzero(rates.reshape(-1) <= threshold)
 
 
-def leaving_time(value: float, slope: float) -> float:
-    """The signed distance to the zero of ``value + t slope``; 0 for a function without slope."""
-    return -value / slope if slope != 0 else 0.0
-
-
 def cluster(times: NDArray[np.float64]) -> NDArray[np.int64]:
     """Number the groups of sorted times whose neighbours are at most SAME_T apart."""
     if not len(times):

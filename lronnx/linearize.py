@@ -28,8 +28,9 @@ POINT, DIRECTION, VALUE, SLOPE, SIZE = "point", "direction", "value", "slope", "
 class Program:
     """A linearized program. Inputs: POINT and DIRECTION (lanes, *sample); in mode STEP one state per group.
 
-    Outputs: VALUE and SLOPE (lanes, m); SIZE (lanes,), how large the values would be if nothing cancelled; then per group its switching functions, their slopes, rates, the
-    best rate, the lowest signed value and the largest magnitude; in mode FRESH the states.
+        Outputs: VALUE and SLOPE (lanes, m); SIZE (lanes,), how large the values would be if nothing cancelled; then per
+    group its switching functions, their slopes, rates, the best rate, the lowest signed value and the largest
+    magnitudes; in mode FRESH the states.
     """
 
     graph: Graph
@@ -52,8 +53,9 @@ def build(
 ) -> Program:
     """Rewrite a labelled graph as a program.
 
-    ``contents`` and ``shapes`` as in :func:`lronnx.dependence.label`; ``gains`` from :func:`gains`. ``dtype``: float64 or float32; ``native``:
-    whether the runtime convolves in that type. Raises ModelError if the result is not a valid program.
+    ``contents`` and ``shapes`` as in :func:`lronnx.dependence.label`; ``gains`` from :func:`gains`. ``dtype``: float64
+    or float32; ``native``: whether the runtime convolves in that type. Raises ModelError if the result is not a valid
+    program.
     """
     e = _emitter(source, labels, shapes, dtype, native)
     shape = shapes[input_name]
@@ -106,27 +108,26 @@ def build(
         flat = e.reshape(e.row_major(tensor), (tensor.size,))
         outputs.append(Value(e.rename(flat.name, name), dtype, (LANES, tensor.size)))
     if labels.output in sources:
-        stage = [(e.values[name], e.slopes[name]) for name in sources[labels.output]]
+        read = [(e.values[name], e.slopes[name]) for name in sources[labels.output]]
         # A unit that is off because its argument cancels may be on by rounding in the original: a tenth of what
         # cancelled counts as well.
         cancelled = [full_sizes[name] for name in sources[labels.output] if name in full_sizes]
-        size = output_size(e, stage, gains[""], cancelled)
+        size = output_size(e, read, gains[""], cancelled)
     else:
         size = e.held_size(contents[labels.output])
     outputs.append(Value(e.rename(size, SIZE), dtype, (LANES,)))
     for group in groups:
-        wide = (LANES, *group.physical)
-        if group.count:
-            wide = (LANES, group.count, group.units)
         if mode == FRESH:
             outputs.append(Value(group.state, "int64" if group.count else dtype, (LANES, *group.physical)))
-        outputs += [Value(name, dtype, wide) for name in (group.value, group.slope, group.rate)]
+        compared = (group.count, group.units) if group.count else group.physical
+        shown = [e.stored(name, compared) for name in (group.value, group.slope, group.rate)]
+        outputs += [Value(name, dtype, (LANES, *physical)) for name, physical in shown]
         outputs += [Value(name, dtype, (LANES,)) for name in (group.best, group.lowest, group.scale, group.speed)]
     # Two groups may share a switching function (a tensor that two operators read).
     distinct = {value.name: value for value in outputs}
     inputs += [value for value in states if mode == STEP]
     graph = e.program(source.name or "network", inputs, distinct.values(), PROGRAM_OPSET)
-    return Program(graph, tuple(groups), mode, dtype)
+    return Program(graph, tuple(_as_stored(e, group) for group in groups), mode, dtype)
 
 
 def gains(
@@ -196,8 +197,17 @@ def gains(
 
 
 def _owned(e: Emitter, group: Group, inputs: Sequence[str]) -> Group:
-    """The group with switching functions of its own: onnxruntime returns freed memory for an output that is an input."""
+    """The group with switching functions of its own.
+
+    onnxruntime returns freed memory for an output that is an input.
+    """
     value, slope = (e.rename(name, name) if name in inputs else name for name in (group.value, group.slope))
+    return replace(group, value=value, slope=slope)
+
+
+def _as_stored(e: Emitter, group: Group) -> Group:
+    """The group under the names of its switching functions as outputs; elements and their order are the same."""
+    value, slope = (e.stored(name, ())[0] for name in (group.value, group.slope))
     return replace(group, value=value, slope=slope)
 
 

@@ -17,6 +17,7 @@ from lronnx import dependence, linearize, onnx_io, session
 from lronnx.dependence import Labels
 from lronnx.errors import InputError, ModelError, NotPiecewiseAffineError, Refusal
 from lronnx.graph import Array, Graph, Node, Value
+from lronnx.linearize import Program
 from lronnx.onnx_io import Model
 from lronnx.ops import Kind
 from lronnx.ops.switching import FRESH, STEP, Gain
@@ -32,9 +33,10 @@ VALUE_TOLERANCE = {"float64": 1e-11, "float32": 5e-5, "float16": 5e-2}
 
 @dataclass(frozen=True)
 class NodeReport:
-    """One node as ``inspect`` shows it. ``units``: piecewise-linear units of one sample; ``reason``: why refused or cut.
+    """One node as ``inspect`` shows it.
 
-    ``kind``: constant, affine, switching, cut, refused or unused.
+    ``kind``: constant, affine, switching, cut, refused or unused; ``reason``: why refused, cut or unused. ``units``:
+    piecewise-linear units of one sample.
     """
 
     index: int
@@ -387,14 +389,14 @@ class Network:
         self.outputs = prod(value.dims) if value is not None else study.contents[self.output_name].size
         self.units = sum(study.units(node) for node in self.graph.nodes)
         self.notices = study.notices
-        self._sessions: dict[tuple[str, str, str], tuple[linearize.Program, session.Session]] = {}
+        self._sessions: dict[tuple[str, str, str], tuple[Program, session.Session]] = {}
 
     def __repr__(self) -> str:
         return f"<lronnx.Network {self.name}: {self.units} units, input {self.input_shape}, {self.outputs} outputs>"
 
     # ---- programs
 
-    def _program(self, mode: str, precision: str, device: str) -> linearize.Program:
+    def _program(self, mode: str, precision: str, device: str) -> Program:
         study = self._study
         dtype = PRECISIONS[precision]
         # The CPU provider convolves in single precision only; CUDA in both.
@@ -416,7 +418,7 @@ class Network:
         study = self._study
         return linearize.gains(study.model.graph, study.labels, self.input_name, study.contents, study.shapes)
 
-    def _runner(self, mode: str, precision: str, device: str) -> tuple[linearize.Program, session.Session]:
+    def _runner(self, mode: str, precision: str, device: str) -> tuple[Program, session.Session]:
         key = (mode, precision, device)
         if key not in self._sessions:
             program = self._program(mode, precision, device)
@@ -551,11 +553,11 @@ class Network:
                 raise InputError(f"lanes must be at least 1, not {wanted}")
             return wanted
         size = max(self.units, prod(self.input_shape), 1)
-        return int(np.clip(2 ** int(np.log2(max(600_000 / size, 1))), 1, 64))
+        return int(np.clip(2 ** int(np.log2(max(2_400_000 / size, 1))), 1, 64))
 
     @staticmethod
     def _evaluate(
-        program: linearize.Program, afresh: linearize.Program, step: session.Session, fresh: session.Session
+        program: Program, afresh: Program, step: session.Session, fresh: session.Session
     ) -> Callable[[Array, Array, Sequence[Array] | None], Evaluation]:
         states = [group.state for group in program.groups]
         # The two programs name some tensors differently; the walk knows the names of the first.

@@ -170,7 +170,8 @@ def _fix_inputs(graph: GraphProto, shapes: dict[str, Sequence[int]], path: Path)
             )
         if given is not None and declared is not None and len(given) != len(declared):
             raise InputError(
-                f"the input '{value.name}' has {len(declared)} dimensions, the given shape {tuple(given)} has {len(given)}"
+                f"the input '{value.name}' has {len(declared)} dimensions, "
+                f"the given shape {tuple(given)} has {len(given)}"
             )
         if given is not None and any(int(size) < 1 for size in given):
             raise InputError(f"the given shape {tuple(given)} of '{value.name}' has a size that is not at least 1")
@@ -473,7 +474,7 @@ def to_bytes(graph: Graph, *, description: str = "", dynamic: str = "lanes") -> 
             raise ModelError(
                 f"the program that was made of the model is not valid ONNX: {_first_line(error)}"
             ) from None
-    return model.SerializeToString()
+    return bytes(model.SerializeToString())
 
 
 def expose(model: bytes, outputs: Sequence[str], *, prune: bool = False) -> bytes:
@@ -501,4 +502,4 @@ def expose(model: bytes, outputs: Sequence[str], *, prune: bool = False) -> byte
         infos.append(info)
     del proto.graph.output[:]
     proto.graph.output.extend(infos)
-    return proto.SerializeToString()
+    return bytes(proto.SerializeToString())

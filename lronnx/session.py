@@ -196,7 +196,7 @@ class Session:
 
     On the CPU the lanes are dealt out to one thread per core, each running the whole program on its share: the
     runtime's own threads share out matrix products but not the copies between them, which take as long. The
-    arrays that a call returns are overwritten by the next call.
+    arrays that a call returns are overwritten by the call after the next.
     """
 
     def __init__(self, program: Graph, device: str) -> None:
@@ -205,7 +205,7 @@ class Session:
         self._workers = _cores() if device == "cpu" else 1
         self._by_threads: dict[int, ort.InferenceSession] = {}
         self._pool: ThreadPoolExecutor | None = None
-        self._buffers: dict[str, Array] = {}
+        self._buffers: tuple[dict[str, Array], dict[str, Array]] = {}, {}
         self._model = onnx_io.to_bytes(program)
         self.outputs = program.outputs
         fixed = (program.values[name].shape for name in program.outputs)
@@ -259,13 +259,15 @@ class Session:
     def _outputs(self, lanes: int) -> list[Array]:
         """Arrays for the results, kept from call to call: fresh memory costs a page fault per 4 KB."""
         found: list[Array] = []
+        self._buffers = self._buffers[::-1]
+        buffers = self._buffers[0]
         for name in self.outputs:
             value = self._program.values[name]
             assert value.shape is not None
-            kept = self._buffers.get(name)
+            kept = buffers.get(name)
             if kept is None or len(kept) < lanes:
                 kept = np.empty((lanes, *(int(d) for d in value.shape[1:])), value.dtype)
-                self._buffers[name] = kept
+                buffers[name] = kept
             found.append(kept[:lanes])
         return found
 

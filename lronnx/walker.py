@@ -15,14 +15,13 @@ the pattern that the path enters is reached, and a unit that returned to its bra
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lronnx.crossing import SAME_T, advance, cluster, leaving_time, pending, pending_threshold
+from lronnx.crossing import SAME_T, advance, cluster, pending, pending_threshold
 from lronnx.errors import LronnxError
 from lronnx.graph import Array
 from lronnx.ops.switching import NUMBERS, Group
@@ -81,12 +80,14 @@ class Border:
     """A group's pattern where a sub-interval begins, and the units about which rounding leaves doubt there.
 
     ``state``: branches, flat. ``doubtful``: flat over units (kinks) or (candidates, units): so close to the kink, or
-    to the winner, that rounding decides; ``still``: moreover they do not move relative to it.
+    to the winner, that rounding decides; ``still``: moreover they do not move relative to it. ``offsets``: how far from
+    the border, in t, the others of them are at the kink, by flat position.
     """
 
     state: NDArray[np.int16]
     doubtful: NDArray[np.uint8]
     still: NDArray[np.uint8]
+    offsets: dict[int, float]
 
 
 @dataclass
@@ -117,6 +118,8 @@ class _Lane:
     interval: Interval
     t: float
     stall: int = 0
+    # The evaluation that found the breakpoint at ``t``, its row and place; None after a step of length zero.
+    before: tuple[Evaluation, int, float] | None = None
     # Choices made since the pattern last settled: (group, unit, winner before).
     unsettled: list[tuple[int, int, int]] = field(default_factory=list)
     # Per choosing group: units and candidates that still tie with the winner.
@@ -273,16 +276,17 @@ class Walker:
 
     def _keep(self, kept: list[_Lane], lanes: Sequence[_Lane], evaluation: Evaluation, first: int) -> list[_Lane]:
         """Move lanes on after an evaluation. Those that go on are packed into the first rows of the state."""
-        if self.groups:
-            best = np.stack([evaluation.tensors[group.best] for group in self.groups]).astype(np.float64)
-        else:
-            best = np.zeros((1, len(lanes)))
         self._count_contradictions(evaluation, lanes)
-        smallest = best.min(axis=0)
+        best = self._stacked(evaluation, [group.best for group in self.groups], len(lanes))
+        # The arrays of an evaluation are overwritten by the next.
+        values, slopes = evaluation.value.astype(np.float64), evaluation.slope.astype(np.float64)
         result = list(kept)
+        self._found += len(lanes)
         for row, lane in enumerate(lanes):
-            self._found += 1
-            if self._move(lane, first + row, row, evaluation, best[:, row], float(smallest[row])):
+            lane.interval.times.append(lane.t)
+            lane.interval.values.append(values[row])
+            lane.interval.slopes.append(slopes[row])
+            if self._move(lane, first + row, row, evaluation, best[row]):
                 target = len(result)
                 if target != first + row:
                     for state in self._states:
@@ -290,16 +294,20 @@ class Walker:
                 result.append(lane)
         return result
 
+    @staticmethod
+    def _stacked(evaluation: Evaluation, names: Sequence[str], lanes: int) -> Floats:
+        """One number per lane and group, (lanes, groups)."""
+        if not names:
+            return np.zeros((lanes, 1))
+        return np.stack([evaluation.tensors[name] for name in names], axis=1).astype(np.float64)
+
     # ---- one lane, one breakpoint
 
-    def _move(self, lane: _Lane, place: int, row: int, evaluation: Evaluation, best: Floats, smallest: float) -> bool:
-        """Record the evaluation and go to the lane's next breakpoint. False if the sub-interval ends before it."""
+    def _move(self, lane: _Lane, place: int, row: int, evaluation: Evaluation, best: Floats) -> bool:
+        """Take a lane to its next breakpoint. False if the sub-interval ends before it."""
         interval = lane.interval
-        interval.times.append(lane.t)
-        interval.values.append(evaluation.value[row].astype(np.float64))
-        interval.slopes.append(evaluation.slope[row].astype(np.float64))
-        step = advance(smallest)
         number = len(interval.times) - 1
+        step, leaving = self._next(lane, place, row, evaluation, best)
         if step > SAME_T:
             if lane.unsettled and self._restore(lane, place, row, evaluation, number):
                 # A winner was put back, so the rates have to be found again.
@@ -318,39 +326,116 @@ class Walker:
             self._walked += interval.end - interval.start
             self._join_ready(interval.segment)
             return False
-        threshold = pending_threshold(step, self.epsilon)
-        for index in np.flatnonzero(best <= threshold):
-            self._switch(lane, place, row, evaluation, int(index), threshold, number)
+        for index, places in leaving:
+            times = [lane.t + step] * len(places) if step > SAME_T else self._foreseen(lane, index, places)
+            self._switch(lane, place, row, evaluation, index, places, times, number)
+        lane.before = (evaluation, row, lane.t) if step > SAME_T else None
         lane.t += step
         return True
 
-    def _switch(
-        self, lane: _Lane, place: int, row: int, evaluation: Evaluation, index: int, threshold: float, number: int
-    ) -> None:
-        """Change the branch of every unit of one group that leaves now."""
-        group = self.groups[index]
-        values, slopes = evaluation.tensors[group.value][row], evaluation.tensors[group.slope][row]
-        units = pending(evaluation.tensors[group.rate][row], threshold)
+    def _next(
+        self, lane: _Lane, place: int, row: int, evaluation: Evaluation, best: Floats
+    ) -> tuple[float, list[tuple[int, NDArray[np.int64]]]]:
+        """How far the next breakpoint is, and who leaves there, by group and flat positions among its rates.
+
+        Rates are evaluated with rounding noise and all: where a unit seems to leave by nothing but noise, its group's
+        rates are cleaned and the search is repeated.
+        """
+        cleaned: set[int] = set()
+        while True:
+            step = advance(float(best.min()))
+            if lane.t + step >= lane.interval.end:
+                return step, []
+            threshold = pending_threshold(step, self.epsilon)
+            leaving: list[tuple[int, NDArray[np.int64]]] = []
+            for index in np.flatnonzero(best <= threshold).tolist():
+                rates = evaluation.tensors[self.groups[index].rate][row].reshape(-1)
+                places = pending(rates, threshold)
+                if index not in cleaned:
+                    cleaned.add(index)
+                    if self._clean(index, place, row, evaluation, rates, places):
+                        best[index] = rates.min()
+                        break
+                leaving.append((index, places))
+            else:
+                return step, leaving
+
+    def _foreseen(self, lane: _Lane, index: int, places: NDArray[np.int64]) -> list[float]:
+        """When units leave that are found at their kink, or beyond it, right after a breakpoint.
+
+        That is at the breakpoint, as far as is known now. But if the evaluation before saw such a unit leaving a little
+        later, by no more than rounding of its value explains, there are two breakpoints, and that was its time.
+        """
+        times = [lane.t] * len(places)
+        if lane.before is None:
+            return times
+        (evaluation, row, begin), group = lane.before, self.groups[index]
+        rates, slopes = (evaluation.tensors[name][row].reshape(-1) for name in (group.rate, group.slope))
+        scale, fastest = (self.noise * float(evaluation.tensors[name][row]) for name in (group.scale, group.speed))
+        for number, position in enumerate(places.tolist()):
+            ahead = advance(float(rates[position])) - (lane.t - begin)
+            speed = abs(float(slopes[position]))
+            if speed > fastest and ahead * speed <= scale and lane.t + ahead < lane.interval.end:
+                times[number] = lane.t + max(ahead, 0.0)
+        return times
+
+    def _clean(
+        self, index: int, place: int, row: int, evaluation: Evaluation, rates: Array, places: NDArray[np.int64]
+    ) -> bool:
+        """Whether some units at ``places`` move by rounding noise only. If so, all of the group's rates are cleaned."""
+        group, numbers = self.groups[index], NUMBERS[self.dtype]
+        limit = self.noise * float(evaluation.tensors[group.speed][row])
+        values, slopes = (held.reshape(-1) for held in _functions(group, evaluation, row))
         state = self._states[index][place, ...].reshape(-1)
         if not group.count:
-            values, slopes = values.reshape(-1), slopes.reshape(-1)
-            for unit in units:
+            if not (np.abs(slopes[places]) <= limit).any():
+                return False
+            moving = np.where(np.abs(slopes) <= limit, 0, slopes) - slopes.dtype.type(numbers["nudge"])
+            towards, distances = state * moving, state * values
+        else:
+            units = places % group.units
+            if not (np.abs(slopes[state[units] * group.units + units] - slopes[places]) <= limit).any():
+                return False
+            winners = state * group.units + np.arange(group.units)
+            towards, distances = (
+                (held[winners] - held.reshape(group.count, group.units)).reshape(-1) for held in (slopes, values)
+            )
+            towards = np.where(towards < -limit, towards, 0)
+        with np.errstate(over="ignore"):
+            rates[:] = towards / np.maximum(distances, numbers["tiny"])
+        return True
+
+    def _switch(
+        self,
+        lane: _Lane,
+        place: int,
+        row: int,
+        evaluation: Evaluation,
+        index: int,
+        places: NDArray[np.int64],
+        times: Sequence[float],
+        number: int,
+    ) -> None:
+        """Change the branch of the units of one group that leave, at ``times``."""
+        group = self.groups[index]
+        events = lane.interval.events
+        state = self._states[index][place, ...].reshape(-1)
+        if not group.count:
+            for unit, t in zip(places.tolist(), times, strict=True):
                 rising = state[unit] < 0
-                t = lane.t + leaving_time(float(values[unit]), float(slopes[unit]))
                 branch = group.kink + (0 if rising else 1)
-                lane.interval.events.append(Event(t, number, index, int(unit), branch, branch + (1 if rising else -1)))
+                events.append(Event(t, number, index, unit, branch, branch + (1 if rising else -1)))
                 state[unit] = -state[unit]
             return
-        chosen: dict[int, int] = {}
-        for position in units:
-            candidate, unit = divmod(int(position), group.units)
-            if unit not in chosen or slopes[candidate, unit] > slopes[chosen[unit], unit]:
-                chosen[unit] = candidate
-        for unit, candidate in chosen.items():
+        _, slopes = _functions(group, evaluation, row)
+        chosen: dict[int, tuple[int, float]] = {}
+        for position, t in zip(places.tolist(), times, strict=True):
+            candidate, unit = divmod(position, group.units)
+            if unit not in chosen or slopes[candidate, unit] > slopes[chosen[unit][0], unit]:
+                chosen[unit] = candidate, t
+        for unit, (candidate, t) in chosen.items():
             winner = int(state[unit])
-            gap = float(values[winner, unit]) - float(values[candidate, unit])
-            t = lane.t + leaving_time(gap, float(slopes[winner, unit]) - float(slopes[candidate, unit]))
-            lane.interval.events.append(Event(t, number, index, unit, winner, candidate))
+            events.append(Event(t, number, index, unit, winner, candidate))
             lane.unsettled.append((index, unit, winner))
             state[unit] = candidate
 
@@ -384,7 +469,7 @@ class Walker:
         winners: NDArray[np.int64],
     ) -> NDArray[np.bool_]:
         """Whether candidates have the same value and slope as the winners, up to rounding."""
-        values, slopes = evaluation.tensors[group.value][row], evaluation.tensors[group.slope][row]
+        values, slopes = _functions(group, evaluation, row)
         fast = float(evaluation.tensors[group.speed][row])
         scale = float(evaluation.tensors[group.scale][row])
         near = np.abs(values[winners, units] - values[candidates, units]) <= self.noise * scale
@@ -393,7 +478,7 @@ class Walker:
 
     # ---- ties where a sub-interval begins
 
-    # A winner is kept as long as it is a maximiser, so which of several tied candidates wins depends on the path so far.
+    # A winner is kept as long as it is a maximiser: which of several tied candidates wins depends on the path so far.
     # A lane that starts inside a segment does not know it. It takes the first and notes, for every other candidate,
     # when and how their tie ends; once the sub-interval before is done, the right history is read from these notes.
 
@@ -429,7 +514,7 @@ class Walker:
 
     def _border(self, group: Group, evaluation: Evaluation, row: int) -> Border:
         tensors = evaluation.tensors
-        values, slopes = tensors[group.value][row], tensors[group.slope][row]
+        values, slopes = _functions(group, evaluation, row)
         scale = float(tensors[group.scale][row])
         fast = float(tensors[group.speed][row])
         state = self._branches(group, tensors[group.state][row])
@@ -440,7 +525,11 @@ class Walker:
         speed = np.abs(slopes)
         doubtful = np.abs(values) <= self.noise * scale + 4 * SAME_T * speed
         still = doubtful & (speed <= self.noise * fast)
-        return Border(state, np.packbits(doubtful.reshape(-1)), np.packbits(still.reshape(-1)))
+        moving = np.flatnonzero(doubtful & ~still)
+        away = values.reshape(-1)[moving] / slopes.reshape(-1)[moving]
+        # A candidate behind the winner by ``values`` catches up where its lead grows to that.
+        offsets = dict(zip(moving.tolist(), (away if group.count else -away).tolist(), strict=True))
+        return Border(state, np.packbits(doubtful.reshape(-1)), np.packbits(still.reshape(-1)), offsets)
 
     def _branches(self, group: Group, state: Array) -> NDArray[np.int16]:
         flat = state.reshape(-1)
@@ -450,12 +539,13 @@ class Walker:
         """Units whose sign contradicts their branch by more than rounding can explain."""
         if not self.groups:
             return
-        lowest = np.stack([evaluation.tensors[group.lowest] for group in self.groups]).astype(np.float64)
-        scales = np.stack([evaluation.tensors[group.scale] for group in self.groups]).astype(np.float64)
+        lowest = self._stacked(evaluation, [group.lowest for group in self.groups], len(lanes))
+        scales = self._stacked(evaluation, [group.scale for group in self.groups], len(lanes))
+        largest = scales.max(axis=1, keepdims=True)
         # Ten thousand times the noise of a zero: what is carried along a walk is evaluated afresh at each step.
-        allowed = 1e4 * self.noise * scales + self.noise * scales.max(axis=0)
-        wrong = (lowest < -np.minimum(allowed, 0.1 * scales.max(axis=0))).sum(axis=0)
-        for row in np.flatnonzero(wrong):
+        allowed = 1e4 * self.noise * scales + self.noise * largest
+        wrong = (lowest < -np.minimum(allowed, 0.1 * largest)).sum(axis=1)
+        for row in np.flatnonzero(wrong).tolist():
             self.contradictions[lanes[row].interval.segment] += int(wrong[row])
 
     # ---- putting the sub-intervals together
@@ -634,7 +724,7 @@ class Walker:
             if before == after:
                 continue
             group = self.groups[index]
-            key = (group.label, group.unit(place))
+            key = (group.label, int(group.unit[place]))
             if key in by_unit:
                 known = by_unit[key]
                 before, after = (
@@ -683,7 +773,9 @@ class Walker:
                         history[index, unit] = before
                 elif not last:
                     shift = 0 if group.count else group.kink
-                    events.append(Event(t, 0, index, unit, before + shift, after + shift))
+                    # Not before the last switch of the sub-interval that ends here.
+                    when = max(t + border.offsets[where], part.times[-1])
+                    events.append(Event(when, 0, index, unit, before + shift, after + shift))
         return events, wrong, history
 
     @staticmethod
@@ -712,10 +804,8 @@ class Walker:
         return events, remaining
 
 
-def timed() -> Callable[[], float]:
-    """Seconds since this call."""
-    begin = time.perf_counter()
-    return lambda: time.perf_counter() - begin
-
-
-__all__ = ["Evaluation", "PatternError", "Progress", "SegmentResult", "Walker", "timed"]
+def _functions(group: Group, evaluation: Evaluation, row: int) -> tuple[Array, Array]:
+    """Values and slopes of a group's switching functions: (units,), or those of its candidates, (count, units)."""
+    shape = (group.count, group.units) if group.count else (group.units,)
+    value, slope = (evaluation.tensors[name][row].reshape(shape) for name in (group.value, group.slope))
+    return value, slope

@@ -1,8 +1,9 @@
 """Networks of one node, made from the sample cases of the operator table, and what they compute in double precision.
 
 The reference is ``onnx.reference`` in float64. It is wrong or incomplete for a few operators (batch statistics in
-BatchNormalization up to opset 13, grouped ConvTranspose, ceil_mode and SAME padding in some ranks, cropping Pad, linear
-Upsample, nothing of com.microsoft): those are written down here a second time, in plain numpy and without a thought for speed.
+BatchNormalization up to opset 13, grouped ConvTranspose, ceil_mode and SAME padding in some ranks, cropping Pad,
+linear Upsample, nothing of com.microsoft): those are written down here a second time, in plain numpy and without a
+thought for speed.
 """
 
 from __future__ import annotations
@@ -233,9 +234,7 @@ def _fused_matmul(attributes: Mapping[str, Any], a: Floats, b: Floats) -> Floats
     return float(np.float32(attributes.get("alpha", 1.0))) * (left @ right)
 
 
-def _pad(
-    attributes: Mapping[str, Any], x: Floats, pads: Any = None, value: Any = None, axes: Any = None
-) -> Floats:
+def _pad(attributes: Mapping[str, Any], x: Floats, pads: Any = None, value: Any = None, axes: Any = None) -> Floats:
     """Negative widths crop; onnx.reference knows none."""
     pads = np.asarray(attributes["pads"] if pads is None else pads)
     value = attributes.get("value", 0.0) if value is None else value

@@ -16,7 +16,7 @@ from math import prod
 
 import numpy as np
 
-from lronnx.graph import Array, Attribute, Graph, Node, Value, freeze
+from lronnx.graph import Array, Graph, Node, Value, freeze
 from lronnx.ops.record import Lookup
 
 LANES = "lanes"
@@ -84,10 +84,13 @@ class Emitter:
         self.nodes: list[Node] = []
         self.constants: dict[str, Array] = {}
         self._by_content: dict[bytes, str] = {}
-        self._written: dict[tuple[object, ...], tuple[str, ...]] = {}
+        self._written: dict[tuple[object, ...], str] = {}
         self._scope = ""
         self._used: dict[str, int] = {}
         self._zero: str | None = None
+        self._stored: dict[str, tuple[str, tuple[int, ...]]] = {}
+        # Tensors whose elements are known to be zero or more.
+        self.nonnegative: set[str] = set()
         self.first_input: str = ""
 
     # ---- nodes and constants
@@ -121,23 +124,17 @@ class Emitter:
             self.constants[name] = held
         return self._by_content[digest]
 
-    def op(
-        self, op_type: str, inputs: Sequence[str], outputs: int = 1, hint: str = "", **attributes: Attribute
-    ) -> tuple[str, ...]:
-        """Append a node and return its outputs; the same operator on the same inputs is written once."""
-        key = (op_type, tuple(inputs), outputs, tuple(sorted((k, str(v)) for k, v in attributes.items())))
-        if key in self._written:
-            return self._written[key]
-        made = tuple(self.fresh(hint or op_type) for _ in range(outputs))
-        index = len(self.nodes)
-        node = Node(index, made[0], made[0], "", op_type, tuple(inputs), made, freeze(attributes))
-        self.nodes.append(node)
-        self._written[key] = made
-        return made
+    def one(self, op_type: str, *inputs: str, hint: str = "", **attributes: int | float | str | tuple[int, ...]) -> str:
+        """Append a node with one output, whose name it returns; the same operator on the same inputs is written once.
 
-    def one(self, op_type: str, *inputs: str, hint: str = "", **attributes: Attribute) -> str:
-        """Append a node with one output."""
-        return self.op(op_type, inputs, hint=hint, **attributes)[0]
+        ``hint``: what to name the output after, if not the operator; two hints make two tensors.
+        """
+        key = (op_type, inputs, hint, tuple(sorted(attributes.items())))
+        if key not in self._written:
+            made = self.fresh(hint or op_type)
+            self.nodes.append(Node(len(self.nodes), made, made, "", op_type, inputs, (made,), freeze(attributes)))
+            self._written[key] = made
+        return self._written[key]
 
     def rename(self, name: str, hint: str) -> str:
         """The same tensor under a name of its own."""
@@ -154,14 +151,29 @@ class Emitter:
             return x
         target = tuple(x.shape[axis] for axis in order)
         if [a for a in x.order if x.shape[a] != 1] == [a for a in order if x.shape[a] != 1]:
-            name = self._reshape(x.name, target)
+            name = self.view(x.name, target)
         else:
             permutation = (0, *(x.order.index(axis) + 1 for axis in order))
             name = self.one("Transpose", x.name, perm=permutation)
         return Lanes(name, x.shape, order)
 
-    def _reshape(self, name: str, physical: Sequence[int]) -> str:
-        return self.one("Reshape", name, self.constant(np.array([-1, *physical], np.int64), "shape"))
+    def view(self, name: str, physical: Sequence[int]) -> str:
+        """A program tensor's elements under another shape per lane."""
+        made = self.one("Reshape", name, self.constant(np.array([-1, *physical], np.int64), "shape"))
+        if name in self._stored:
+            self._stored[made] = self._stored[name]
+        return made
+
+    def computed(self, name: str, physical: Sequence[int]) -> None:
+        """Note the shape per lane in which an operator made a tensor that is then viewed under another."""
+        self._stored[name] = name, tuple(physical)
+
+    def stored(self, name: str, physical: Sequence[int]) -> tuple[str, tuple[int, ...]]:
+        """The tensor that a view shows, with its shape per lane; the tensor itself if it is no view.
+
+        A runtime copies a view that is an output of the program, but not what it shows.
+        """
+        return self._stored.get(name, (name, tuple(physical)))
 
     def reshape(self, x: Lanes, shape: Sequence[int]) -> Lanes:
         """The sample's elements, in row-major order, under another shape."""
@@ -176,10 +188,10 @@ class Emitter:
             ones = [i for i, d in enumerate(shape) if d == 1]
             order = (*ones, *(wide[rank[a]] for a in kept))
             target = tuple(shape[axis] for axis in order)
-            name = x.name if target == x.physical else self._reshape(x.name, target)
+            name = x.name if target == x.physical else self.view(x.name, target)
             return Lanes(name, shape, order)
         x = self.row_major(x)
-        return Lanes(self._reshape(x.name, shape), shape, row_major_order(len(shape)))
+        return Lanes(self.view(x.name, shape), shape, row_major_order(len(shape)))
 
     def align(self, x: Lanes, rank: int) -> Lanes:
         """Leading axes of size 1 up to ``rank``, as broadcasting reads a shape."""
@@ -188,7 +200,7 @@ class Emitter:
             return x
         shape = (1,) * missing + x.shape
         order = (*range(missing), *(axis + missing for axis in x.order))
-        return Lanes(self._reshape(x.name, tuple(shape[a] for a in order)), shape, order)
+        return Lanes(self.view(x.name, tuple(shape[a] for a in order)), shape, order)
 
     def broadcast(self, *tensors: Lanes) -> list[Lanes]:
         """The same rank and storage order for all, so that elementwise operators may combine them."""
@@ -219,8 +231,8 @@ class Emitter:
         shape = np.broadcast_shapes(*(x.shape for x in aligned))
         return Lanes(self.one(op_type, *(x.name for x in aligned)), shape, aligned[0].order)
 
-    def unary(self, op_type: str, x: Lanes, **attributes: Attribute) -> Lanes:
-        return replace(x, name=self.one(op_type, x.name, **attributes))
+    def unary(self, op_type: str, x: Lanes) -> Lanes:
+        return replace(x, name=self.one(op_type, x.name))
 
     def add(self, x: Lanes, bias: Array | None, slope: bool) -> Lanes:
         """``x + bias``; a slope keeps its shape but takes no bias."""
@@ -236,14 +248,14 @@ class Emitter:
         array = np.asarray(array, dtype=self.dtype)
         zero = self._zero_lane()
         rank = array.ndim
-        zero = self._reshape(zero, (1,) * rank)
+        zero = self.view(zero, (1,) * rank)
         content = np.zeros_like(array) if slope else array
         name = self.one("Add", zero, self.constant(np.expand_dims(content, 0)))
         return Lanes(name, array.shape, row_major_order(rank))
 
     def held_size(self, array: Array) -> str:
         """The largest magnitude in a constant, (lanes,)."""
-        flat = self._reshape(self._zero_lane(), ())
+        flat = self.view(self._zero_lane(), ())
         return self.one("Add", flat, self.constant(np.array(float(np.abs(array).max(initial=0.0)))))
 
     def _zero_lane(self) -> str:

@@ -10,9 +10,11 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lronnx.graph import Array, Node, Value
 from lronnx.ops.affine import reduced_axes
@@ -28,6 +30,7 @@ from lronnx.ops.record import (
     SwitchRule,
     Verdict,
     ints,
+    real,
     refuse,
     register,
     switching,
@@ -41,9 +44,11 @@ STEP, FRESH = "step", "fresh"
 # Per element type: ``noise``, relative to the operator's largest: a slope below it is rounding of zero (1e-13 is 450
 # ulps: a sum of n rounded products errs by about sqrt(n) ulps of its largest terms, and cancellation through some
 # tens of layers adds a factor; real slopes are almost never that small, and a unit that moves by so little cannot
-# cross within the segment). ``zero``: a value below it is rounding of zero at a single place. ``tiny`` keeps a
-# quotient finite; ``nudge / tiny`` is a rate at which a unit leaves at once (onnxruntime drops the subtraction of a
-# constant that float32 cannot tell from zero, so the nudge must not be smaller than that).
+# cross within the segment). Rates are written as they are, noise included: the walk looks at the slope of the few
+# units that seem to leave, which costs less than to clean all slopes at every step. ``zero``: a value below it is
+# rounding of zero at a single place. ``tiny`` keeps a quotient finite; ``nudge / tiny`` is a rate at which a unit
+# leaves at once (onnxruntime drops the subtraction of a constant that float32 cannot tell from zero, so the nudge
+# must not be smaller than that).
 NUMBERS = {
     "float64": {"noise": 1e-13, "zero": 3.6e-15, "tiny": 1e-300, "nudge": 1e-30},
     "float32": {"noise": 4.8e-7, "zero": 4.8e-7, "tiny": 1e-37, "nudge": 1e-22},
@@ -85,14 +90,11 @@ class Group:
             return (1, self.units)
         return tuple(self.shape[axis] for axis in self.order)
 
-    def unit(self, place: int) -> int:
-        """The row-major index of the unit that the program stores at flat position ``place``."""
-        stored = tuple(self.shape[axis] for axis in self.order)
-        where = np.unravel_index(place, stored) if stored else ()
-        logical = [0] * len(self.shape)
-        for axis, index in zip(self.order, where, strict=True):
-            logical[axis] = int(index)
-        return int(np.ravel_multi_index(logical, self.shape)) if self.shape else 0
+    @cached_property
+    def unit(self) -> NDArray[np.int64]:
+        """The row-major index of the unit that the program stores at each flat position, (units,)."""
+        numbers = np.arange(self.units).reshape(self.shape)
+        return numbers.transpose(self.order).reshape(-1)
 
 
 def _number(e: Emitter, key: str) -> str:
@@ -126,8 +128,9 @@ def magnitudes(e: Emitter, sources: Sequence[tuple[Lanes, Lanes]], gain: Gain) -
         sizes = []
         for source in sources:
             x = source[position]
-            flat = e._reshape(x.name, (x.size,))
-            sizes.append(e.one("ReduceMax", e.one("Abs", flat), e.constant(np.array([1]), "axes"), keepdims=0))
+            size = x.name if x.name in e.nonnegative else e.one("Abs", x.name)
+            axes = e.constant(np.arange(1, len(x.shape) + 1), "axes")
+            sizes.append(e.one("ReduceMax", size, axes, keepdims=0) if x.shape else size)
         size = sizes[0] if len(sizes) == 1 else e.one("Max", *sizes)
         found.append(e.one("Mul", size, e.constant(np.array(max(gain.factor, 1e-30)), "gain")))
     value = e.one("Add", *found)
@@ -147,13 +150,7 @@ def output_size(e: Emitter, sources: Sequence[tuple[Lanes, Lanes]], gain: Gain, 
 
 def _per_lane(e: Emitter, name: str, rank: int) -> str:
     """A (lanes,) tensor as (lanes, 1, ...)."""
-    return e._reshape(name, (1,) * (rank - 1)) if rank > 1 else name
-
-
-def _without_noise(e: Emitter, slope: str, rank: int, fastest: str) -> str:
-    """Slopes, those set to zero that are rounding of zero."""
-    limit = _per_lane(e, e.one("Mul", fastest, _number(e, "noise")), rank)
-    return e.one("Mul", slope, _as_number(e, e.one("Greater", e.one("Abs", slope), limit)))
+    return e.view(name, (1,) * (rank - 1)) if rank > 1 else name
 
 
 def _lowest(e: Emitter, name: str, rank: int, hint: str) -> str:
@@ -161,6 +158,11 @@ def _lowest(e: Emitter, name: str, rank: int, hint: str) -> str:
     if rank == 1:
         return e.one("Identity", name, hint=hint)
     return e.one("ReduceMin", name, e.constant(np.arange(1, rank), "axes"), keepdims=0, hint=hint)
+
+
+def _at_least(e: Emitter, name: str, key: str) -> str:
+    """Elements below one of :data:`NUMBERS` become it (onnxruntime's Max takes three times as long)."""
+    return e.one("Clip", name, _number(e, key))
 
 
 def _as_number(e: Emitter, condition: str) -> str:
@@ -189,9 +191,8 @@ def emit_kinks(
             state = _fresh_kink(e, g, s, rank, sizes, hints["state"])
         distance = e.one("Mul", state, g.name)
         # A unit above its kink whose function is identically zero belongs below it: the nudge makes it leave.
-        moving = e.one("Sub", _without_noise(e, s.name, rank, sizes.slope), _number(e, "nudge"))
-        towards = e.one("Mul", state, moving)
-        rate = e.one("Div", towards, e.one("Max", distance, _number(e, "tiny")), hint=hints["rate"])
+        towards = e.one("Mul", state, e.one("Sub", s.name, _number(e, "nudge")))
+        rate = e.one("Div", towards, _at_least(e, distance, "tiny"), hint=hints["rate"])
         best = _lowest(e, rate, rank, hints["best"])
         lowest = _lowest(e, distance, rank, hints["lowest"])
         # A kink far from zero is subtracted from the argument, and is rounded with it.
@@ -200,10 +201,13 @@ def emit_kinks(
         groups.append(
             Group(label, number, 0, z.shape, z.order, state, g.name, s.name, rate, best, lowest, scale, sizes.slope)
         )
-        above = e.one("Max", state, e.constant(np.zeros(())))
+        above = e.one("Relu", state)
         part = _times(e, Lanes(e.one("Mul", above, g.name), z.shape, z.order), jump)
         part_slope = _times(e, Lanes(e.one("Mul", above, s.name), z.shape, z.order), jump)
-        assert part is not None and part_slope is not None
+        assert part is not None
+        assert part_slope is not None
+        if out is None and np.all(jump > 0):
+            e.nonnegative.add(part.name)
         out = part if out is None else e.combine("Add", out, part)
         out_slope = part_slope if out_slope is None else e.combine("Add", out_slope, part_slope)
     if out is None or out_slope is None:
@@ -253,11 +257,8 @@ def emit_choice(
     winner = e.one("GatherElements", z, state, axis=1)
     winner_slope = e.one("GatherElements", s, state, axis=1)
     distance = e.one("Sub", winner, z)
-    speed = e.one("Sub", winner_slope, s)
-    tolerance = _per_lane(e, e.one("Mul", sizes.slope, _number(e, "noise")), 3)
-    leaving = _as_number(e, e.one("Less", speed, e.one("Neg", tolerance)))
-    towards = e.one("Mul", speed, leaving)
-    rate = e.one("Div", towards, e.one("Max", distance, _number(e, "tiny")), hint=hints["rate"])
+    towards = e.one("Sub", winner_slope, s)
+    rate = e.one("Div", towards, _at_least(e, distance, "tiny"), hint=hints["rate"])
     best = _lowest(e, rate, 3, hints["best"])
     lowest = _lowest(e, distance, 3, hints["lowest"])
     group = Group(
@@ -267,7 +268,7 @@ def emit_choice(
     for chosen in (winner, winner_slope):
         signed = chosen if value.sign > 0 else e.one("Neg", chosen)
         physical = tuple(value.shape[axis] for axis in value.order)
-        outs.append(Lanes(e._reshape(signed, physical), value.shape, value.order))
+        outs.append(Lanes(e.view(signed, physical), value.shape, value.order))
     return outs[0], outs[1], [group]
 
 
@@ -295,7 +296,7 @@ def _argument(operands: Operands) -> Lanes:
 
 
 def _scalar(node: Node, key: str, default: float) -> Array:
-    return np.asarray(float(np.float32(node.attributes.get(key, default))))
+    return np.asarray(real(node.attributes.get(key), default))
 
 
 _ZERO, _ONE = np.zeros(()), np.ones(())
@@ -410,7 +411,7 @@ register(OpRule("Shrink", _shrink_verdict, switch=_shrink, samples=_shrinks))
 
 
 def _stack(e: Emitter, names: Sequence[str], units: int, sign: int) -> str:
-    stacked = e.concat([e._reshape(name, (1, units)) for name in names], 1)
+    stacked = e.concat([e.view(name, (1, units)) for name in names], 1)
     return stacked if sign > 0 else e.one("Neg", stacked)
 
 
@@ -436,7 +437,7 @@ def _reduced(sign: int) -> SwitchRule:
         others = tuple(axis for axis in range(rank) if axis not in axes)
         count = prod(x.shape[axis] for axis in axes)
         units = prod(x.shape[axis] for axis in others)
-        name = e._reshape(e.reorder(x, (*axes, *others)).name, (count, units))
+        name = e.view(e.reorder(x, (*axes, *others)).name, (count, units))
         shape = e.shapes[node.outputs[0]]
         signed = name if sign > 0 else e.one("Neg", name)
         return Choice(signed, count, sign, shape, row_major_order(len(shape)))

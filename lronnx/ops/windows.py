@@ -59,56 +59,70 @@ def convolve(
     dilations: Sequence[int],
     pads: Sequence[Sequence[int]],
     groups: int,
+    bias: Array | None = None,
 ) -> Lanes:
-    """Cross-correlation of (B, C, spatial...) with weights (O, C / groups, kernel...), without bias."""
+    """Cross-correlation of (B, C, spatial...) with weights (O, C / groups, kernel...), plus a bias (O,)."""
     batch, channels, *size = x.shape
     outputs, _, *kernel = weight.shape
     extents = [d * (k - 1) + 1 for d, k in zip(dilations, kernel, strict=True)]
     out = [(n + sum(p) - extent) // s + 1 for n, p, extent, s in zip(size, pads, extents, strides, strict=True)]
     shape = (batch, outputs, *out)
     if e.native:
-        flat = e._reshape(e.row_major(x).name, (channels, *size))
+        flat = e.view(e.row_major(x).name, (channels, *size))
         widths = [(p[0], p[1]) for p in pads]
         if min(min(width) for width in widths) < 0:
             # The operator itself crops nothing.
             flat = e.pad(flat, len(size) + 2, {i + 2: width for i, width in enumerate(widths)})
             widths = [(0, 0)] * len(size)
+        added = () if bias is None else (e.constant(bias, "bias"),)
         made = e.one(
             "Conv",
             flat,
             e.constant(weight, "weight"),
+            *added,
             kernel_shape=tuple(kernel),
             strides=tuple(strides),
             dilations=tuple(dilations),
             pads=tuple(width[side] for side in (0, 1) for width in widths),
             group=groups,
         )
-        return Lanes(e._reshape(made, shape), shape, row_major_order(len(shape)))
+        if batch == 1:
+            e.computed(made, shape[1:])
+        return Lanes(e.view(made, shape), shape, row_major_order(len(shape)))
     # Channels last: (lanes, B, spatial..., C).
     spatial = len(size)
     order = (0, *range(2, spatial + 2), 1)
     x = e.reorder(x, order)
     if groups > 1:
-        return Lanes(_grouped(e, x, weight, strides, dilations, pads, groups, out), shape, order)
+        made = _grouped(e, x, weight, strides, dilations, pads, groups, out)
+        return _biased(e, Lanes(made, shape, order), bias)
     tile = _tile(outputs, kernel[-1], strides[-1], dilations[-1], out[-1])
     span = tile + kernel[-1] - 1 if tile > 1 else kernel[-1]
     chunks = ceil(span / tile)
     # Blocks of ``tile`` neighbouring places along the last axis are gathered as wholes: pad it to full blocks.
-    widths = [[p[0], p[1]] for p in pads]
+    room = [[p[0], p[1]] for p in pads]
     if tile > 1:
-        widths[-1][1] = (out[-1] + (chunks - 1) * tile) - size[-1] - widths[-1][0]
-    padded = e.pad(x.name, spatial + 3, {i + 2: (w[0], w[1]) for i, w in enumerate(widths)})
-    sizes = [n + sum(w) for n, w in zip(size, widths, strict=True)]
+        room[-1][1] = (out[-1] + (chunks - 1) * tile) - size[-1] - room[-1][0]
+    padded = e.pad(x.name, spatial + 3, {i + 2: (p[0], p[1]) for i, p in enumerate(room)})
+    sizes = [n + sum(p) for n, p in zip(size, room, strict=True)]
     table = _block_table(sizes, out, kernel, strides, dilations, tile, chunks)
-    if np.array_equal(table, np.arange(prod(sizes))[:, None]):
-        columns = padded
-    else:
-        blocks = e._reshape(padded, (prod(sizes) // tile, tile * channels))
-        columns = e.one("Gather", blocks, e.constant(table, "table"), axis=1)
-        columns = e._reshape(columns, (table.shape[0], table.shape[1] * tile * channels))
     matrix = _banded(weight, tile, chunks)
+    if np.array_equal(table, np.arange(prod(sizes))[:, None]):
+        made = e.one("MatMul", padded, e.constant(matrix, "weight"))
+        return _biased(e, Lanes(made, shape, order), bias)
+    blocks = e.view(padded, (prod(sizes) // tile, tile * channels))
+    columns = e.one("Gather", blocks, e.constant(table, "table"), axis=1)
+    columns = e.view(columns, (table.shape[0], table.shape[1] * tile * channels))
     made = e.one("MatMul", columns, e.constant(matrix, "weight"))
-    return Lanes(e._reshape(made, (batch, *out, outputs)), shape, order)
+    if bias is not None:
+        made = e.one("Add", made, e.constant(np.tile(bias, tile), "bias"))
+    if batch == 1:
+        e.computed(made, (table.shape[0], tile * outputs))
+    return Lanes(e.view(made, (batch, *out, outputs)), shape, order)
+
+
+def _biased(e: Emitter, made: Lanes, bias: Array | None) -> Lanes:
+    return made if bias is None else e.elementwise("Add", made, bias.reshape(-1, *(1,) * (len(made.shape) - 2)))
 
 
 def _block_table(
@@ -190,22 +204,23 @@ def _grouped(
             taps = [e.one("Gather", tap, index, axis=len(places) + 1) for tap in taps]
         terms = [e.one("Mul", tap, e.constant(flat[:, i], "weight")) for i, tap in enumerate(taps)]
         return terms[0] if len(terms) == 1 else e.one("Sum", *terms)
-    parts = [e._reshape(tap, (*places, groups, inside)) for tap in taps]
+    parts = [e.view(tap, (*places, groups, inside)) for tap in taps]
     columns = e.concat(parts, len(places) + 2)
-    columns = e._reshape(columns, (prod(places), groups, len(taps) * inside))
+    columns = e.view(columns, (prod(places), groups, len(taps) * inside))
     columns = e.one("Transpose", columns, perm=(0, 2, 1, 3))
     matrix = weight.reshape(groups, outputs // groups, inside, -1).transpose(0, 3, 2, 1)
     matrix = matrix.reshape(1, groups, len(taps) * inside, outputs // groups)
     made = e.one("Transpose", e.one("MatMul", columns, e.constant(matrix, "weight")), perm=(0, 2, 1, 3))
-    return e._reshape(made, (*places, outputs))
+    return e.view(made, (*places, outputs))
 
 
-def _bias(e: Emitter, made: Lanes, operands: Operands, slope: bool) -> list[Lanes]:
+def _bias(operands: Operands, slope: bool) -> Array | None:
+    """The bias to add: none to a slope."""
     bias = operands[2] if len(operands) > 2 else None
-    if bias is None:
-        return [made]
+    if slope or bias is None:
+        return None
     assert isinstance(bias, np.ndarray)
-    return [e.add(made, bias.reshape(-1, *(1,) * (len(made.shape) - 2)), slope)]
+    return bias.ravel() if np.any(bias) else None
 
 
 def _conv(e: Emitter, node: Node, operands: Operands, slope: bool) -> list[Lanes]:
@@ -214,7 +229,7 @@ def _conv(e: Emitter, node: Node, operands: Operands, slope: bool) -> list[Lanes
     assert isinstance(weight, np.ndarray)
     strides, dilations, pads = window_of(node, x.shape[2:], weight.shape[2:])
     groups = number(node.attributes.get("group"), 1)
-    return _bias(e, convolve(e, x, weight, strides, dilations, pads, groups), operands, slope)
+    return [convolve(e, x, weight, strides, dilations, pads, groups, _bias(operands, slope))]
 
 
 def _conv_transpose(e: Emitter, node: Node, operands: Operands, slope: bool) -> list[Lanes]:
@@ -239,10 +254,10 @@ def _conv_transpose(e: Emitter, node: Node, operands: Operands, slope: bool) -> 
             continue
         # Every input is followed by stride - 1 zeros, the last one too.
         rest = [*sizes[i + 1 :], x.shape[1]]
-        name = e._reshape(name, (x.shape[0], *sizes[:i], sizes[i], 1, *rest))
+        name = e.view(name, (x.shape[0], *sizes[:i], sizes[i], 1, *rest))
         name = e.pad(name, spatial + 4, {i + 3: (0, stride - 1)})
         sizes[i] *= stride
-        name = e._reshape(name, (x.shape[0], *sizes, x.shape[1]))
+        name = e.view(name, (x.shape[0], *sizes, x.shape[1]))
     stretched = Lanes(name, (x.shape[0], x.shape[1], *sizes), order)
     # Padded by extent - 1 in front, a convolution yields the full result: less so cuts it, and the rest of the
     # output's size is made up behind (negative where the full result is cut there).
@@ -254,8 +269,7 @@ def _conv_transpose(e: Emitter, node: Node, operands: Operands, slope: bool) -> 
     turned = weight[(slice(None), slice(None), *(slice(None, None, -1),) * spatial)]
     turned = turned.reshape(groups, inputs // groups, each, *kernel).swapaxes(1, 2)
     turned = turned.reshape(groups * each, inputs // groups, *kernel)
-    made = convolve(e, stretched, turned, (1,) * spatial, dilations, pads, groups)
-    return _bias(e, made, operands, slope)
+    return [convolve(e, stretched, turned, (1,) * spatial, dilations, pads, groups, _bias(operands, slope))]
 
 
 def _cut_in_front(node: Node, full: Sequence[int], out: Sequence[int]) -> list[int]:
@@ -313,6 +327,14 @@ register(
 # ---- average pooling
 
 
+def _covers(
+    size: Sequence[int], kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int], out: Sequence[int]
+) -> bool:
+    """Whether every window lies inside the tensor, as it does unless the size of the output is rounded up."""
+    zipped = zip(size, kernel, strides, dilations, out, strict=True)
+    return all((o - 1) * s + d * (k - 1) + 1 <= n for n, k, s, d, o in zipped)
+
+
 def _average_pool(e: Emitter, node: Node, operands: Operands, slope: bool) -> list[Lanes]:
     """Sums of shifted copies along one axis after the other, divided by how many elements each window covers."""
     x = operands[0]
@@ -321,6 +343,11 @@ def _average_pool(e: Emitter, node: Node, operands: Operands, slope: bool) -> li
     size = x.shape[2:]
     strides, dilations, pads = window_of(node, size, kernel)
     out = e.shapes[node.outputs[0]][2:]
+    plain = not any(map(any, pads)) and set(dilations) == {1}
+    if e.native and plain and _covers(size, kernel, strides, dilations, out):
+        flat = e.view(e.row_major(x).name, (x.shape[1], *size))
+        made = e.one("AveragePool", flat, kernel_shape=kernel, strides=tuple(strides))
+        return [Lanes(e.view(made, (*x.shape[:2], *out)), (*x.shape[:2], *out), row_major_order(len(x.shape)))]
     include = bool(node.attributes.get("count_include_pad", 0))
     counts = np.ones(())
     name, rank = x.name, len(x.shape) + 1
