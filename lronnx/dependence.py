@@ -39,20 +39,15 @@ def variable_tensors(graph: Graph, input_name: str) -> set[str]:
     """Every tensor whose content depends on the content of the input (not on its shape alone)."""
     variable = {input_name}
     for node in graph.nodes:
-        if not variable.intersection(node.inputs):
-            continue
-        rule = rule_of(node)
-        facts = Facts((), (), (), 0, Lookup({}, {}, set(), {}))
-        # Operators that read a shape alone say so without looking at any fact.
-        if (
-            rule is not None
-            and rule.emit is None
-            and rule.switch is None
-            and rule.verdict(node, facts) is Kind.CONSTANT
-        ):
-            continue
-        variable.update(name for name in node.outputs if name)
+        if variable.intersection(_depends_on(node)):
+            variable.update(name for name in node.outputs if name)
     return variable
+
+
+def _depends_on(node: Node) -> Collection[str]:
+    """The inputs whose content, and not their shape or type alone, a node depends on."""
+    rule = rule_of(node)
+    return node.inputs if rule is None else rule.depends_on(node)
 
 
 def cut_tail(graph: Graph, output: str, variable: set[str]) -> tuple[str, tuple[Node, ...]]:
@@ -94,7 +89,7 @@ def label(
         reason = ""
         rule = rule_of(node)
         facts = Facts(
-            tuple(name in variable for name in node.inputs),
+            tuple(name in variable and name in _depends_on(node) for name in node.inputs),
             tuple(contents.get(name) for name in node.inputs),
             tuple(shapes.get(name) for name in node.inputs),
             opset,

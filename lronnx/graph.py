@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from math import prod
 from types import MappingProxyType
 from typing import Any
 
@@ -39,6 +40,11 @@ class Value:
         if self.shape is None or not all(isinstance(d, int) for d in self.shape):
             raise ModelError(f"the shape of tensor '{self.name}' is not known: {self.shape}")
         return tuple(int(d) for d in self.shape)
+
+    @property
+    def size(self) -> int:
+        """The number of elements. Raises ModelError where the shape is not known."""
+        return prod(self.dims)
 
 
 @dataclass(frozen=True, slots=True)

@@ -234,8 +234,7 @@ def _evaluated(source: Graph, labels: Labels) -> Iterator[tuple[Node, OpRule]]:
 
 
 def _operand(name: str, known: Mapping[str, Lanes], contents: Mapping[str, Array]) -> Lanes | Array | None:
-    if not name:
-        return None
+    """What a rule is given for an input; None also for the condition of a recognised choice, which is not evaluated."""
     if name in known:
         return known[name]
-    return np.asarray(contents[name])
+    return np.asarray(contents[name]) if name in contents else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lronnx import dependence, linearize, onnx_io, session
+from lronnx import dependence, inputs, linearize, onnx_io, session
 from lronnx.dependence import Labels
 from lronnx.errors import InputError, ModelError, NotPiecewiseAffineError, Refusal
 from lronnx.graph import Array, Graph, Node, Value
@@ -147,6 +147,8 @@ def _study(
     if labels.cut:
         names = ", ".join(f"{node.op_type} '{node.label}'" for node in reversed(labels.cut))
         notices.append(f"cut off at the output: {names}; analysing '{labels.output}' in front of it")
+    if not labels.refusals and labels.output in values and not values[labels.output].size and not lenient:
+        raise InputError(f"the output '{labels.output}' of {path} has no elements: there is nothing to analyse")
     if labels.output not in variable and not labels.refusals:
         notices.append(f"the output '{asked}' does not depend on the input '{input_name}'")
     if not problem and not labels.refusals:
@@ -186,6 +188,8 @@ def _free_inputs(
             f"the input '{free[0]}' of {path} is {declared.dtype}: only floating-point inputs can be moved along; "
             f"fix it with --input {free[0]}=FILE if there is another"
         )
+    elif 0 in (declared.shape or ()):
+        problem = f"the input '{free[0]}' of {path} has no elements: its shape is {declared.shape}"
     if problem and not lenient:
         raise InputError(problem)
     return free, [*notices, problem] if problem else notices
@@ -468,9 +472,8 @@ class Network:
 
         Raises InputError if an argument does not fit.
         """
-        points = np.stack([self._point(start, "start"), self._point(end, "end")])
         path = self.walk_path(
-            points, precision=precision, device=device, lanes=lanes, max_regions=max_regions, progress=progress
+            [start, end], precision=precision, device=device, lanes=lanes, max_regions=max_regions, progress=progress
         )
         if not path.segments:
             raise KeyboardInterrupt
@@ -478,7 +481,7 @@ class Network:
 
     def walk_path(
         self,
-        points: ArrayLike,
+        points: Iterable[ArrayLike],
         *,
         closed: bool = False,
         precision: str = "double",
@@ -493,16 +496,13 @@ class Network:
         Raises InputError if an argument does not fit.
         """
         begin = time.perf_counter()
-        path = self._points(points)
+        path = inputs.as_points(points, self.input_shape, closed=closed)
         if closed:
             path = np.concatenate([path, path[:1]])
         _check_precision(precision)
         if max_regions is not None and max_regions < 1:
             raise InputError(f"max_regions must be at least 1, not {max_regions}")
-        lengths = np.sqrt(np.square(np.diff(path.reshape(len(path), -1), axis=0)).sum(axis=1))
-        if not lengths.all():
-            segment = int(np.flatnonzero(lengths == 0)[0])
-            raise InputError(f"segment {segment} starts where it ends: it has no direction")
+        lengths = np.linalg.norm(np.diff(path.reshape(len(path), -1), axis=0), axis=1)
         device = session.choose_device(device)
         program, step = self._runner(STEP, precision, device)
         afresh, fresh = self._runner(FRESH, precision, device)
@@ -526,25 +526,6 @@ class Network:
             device=device,
             lanes=count,
         )
-
-    def _point(self, point: ArrayLike, name: str) -> NDArray[np.float64]:
-        array = np.asarray(point)
-        if array.dtype.kind not in "fiub":
-            raise InputError(f"{name} must hold real numbers, not {array.dtype}")
-        array = array.astype(np.float64)
-        if _without_leading_ones(array.shape) != _without_leading_ones(self.input_shape):
-            raise InputError(
-                f"{name} has shape {array.shape}; the network's input '{self.input_name}' has shape {self.input_shape}"
-            )
-        if not np.isfinite(array).all():
-            raise InputError(f"{name} holds NaN or infinity")
-        return array.reshape(self.input_shape)
-
-    def _points(self, points: ArrayLike) -> NDArray[np.float64]:
-        listed = list(np.asarray(points)) if isinstance(points, np.ndarray) else list(points)  # type: ignore[arg-type]
-        if len(listed) < 2:
-            raise InputError(f"a path needs at least 2 points, not {len(listed)}")
-        return np.stack([self._point(point, f"point {i}") for i, point in enumerate(listed)])
 
     def _lanes(self, wanted: int | None, segments: int) -> int:
         """How many lanes keep a step's tensors in the processor's caches and the memory small."""
@@ -641,11 +622,6 @@ class Network:
     @cached_property
     def _original_precision(self) -> str:
         return self._original.precision if self.output_name in self._study.variable else "float64"
-
-
-def _without_leading_ones(shape: Sequence[int]) -> tuple[int, ...]:
-    first = next((i for i, d in enumerate(shape) if d != 1), len(shape))
-    return tuple(shape[first:])
 
 
 def _check_precision(precision: str) -> None:

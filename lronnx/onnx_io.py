@@ -181,7 +181,7 @@ def _fix_inputs(graph: GraphProto, shapes: dict[str, Sequence[int]], path: Path)
         free: list[str] = []
         as_declared = _value(value)
         for axis, dim in enumerate(declared):
-            fixed = dim.dim_value if dim.HasField("dim_value") and dim.dim_value > 0 else None
+            fixed = dim.dim_value if dim.HasField("dim_value") and dim.dim_value >= 0 else None
             if given is not None:
                 if fixed is not None and fixed != given[axis]:
                     raise InputError(

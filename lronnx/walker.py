@@ -29,6 +29,8 @@ from lronnx.regions import Floats, Switch
 
 # A sub-interval should hold about this many regions: enough to pay for its two border evaluations.
 REGIONS_PER_INTERVAL = 32
+# Lanes are refilled once this share or less of them is busy: to start few costs nearly as much as to start many.
+FULL_ENOUGH = 0.75
 # More evaluations than this at one place means that the pattern does not settle.
 MAXIMUM_STALL = 2_000
 
@@ -227,7 +229,8 @@ class Walker:
                         min(REGIONS_PER_INTERVAL / density, remaining / self.lanes), REGIONS_PER_INTERVAL / density / 8
                     )
                 else:
-                    width = remaining / self.lanes
+                    # Nothing is known yet. A walk that will be cut short had better not begin everywhere at once.
+                    width = remaining / self.lanes / (1 if self.max_regions is None else 16)
                 # An odd factor keeps borders off the round numbers at which constructed networks bend.
                 end = front + width * 0.9618034
                 if end > 1.0 - width / 4:
@@ -239,6 +242,8 @@ class Walker:
 
     def _refill(self, active: list[_Lane]) -> tuple[list[_Lane], bool]:
         """Give free lanes their next sub-interval, and evaluate them afresh there. True if none was left."""
+        if len(active) > self.lanes * FULL_ENOUGH:
+            return active, False
         new: list[Interval] = []
         while len(active) + len(new) < self.lanes:
             interval = next(self._queue, None)

@@ -51,7 +51,7 @@ def _cast_verdict(node: Node, facts: Facts) -> Verdict:
 
 def _cast_like_verdict(node: Node, facts: Facts) -> Verdict:
     like = facts.constants[1] if len(facts.constants) > 1 else None
-    if like is not None and like.dtype.kind != "f":
+    if like is not None and like.dtype.kind in "iub":
         return "a cast of what depends on the input to integers or booleans is discontinuous"
     return Kind.AFFINE
 
@@ -99,7 +99,15 @@ register(
 register(OpRule("Identity", only(0), _reshape, follows_tail=True, samples=(Sample(((2, 3),)),)))
 register(OpRule("Dropout", _dropout_verdict, _reshape, samples=(Sample(((2, 3),)),)))
 register(OpRule("Cast", _cast_verdict, _reshape, follows_tail=True, samples=(Sample(((2, 3),), {"to": 11}),)))
-register(OpRule("CastLike", _cast_like_verdict, _reshape, samples=(Sample(((2, 3), np.zeros(1))),)))
+register(
+    OpRule(
+        "CastLike",
+        _cast_like_verdict,
+        _reshape,
+        depends_on=lambda node: node.inputs[:1],
+        samples=(Sample(((2, 3), np.zeros(1))),),
+    )
+)
 
 
 # ---- the same elements in another order
@@ -382,5 +390,5 @@ def _static(node: Node, facts: Facts) -> Verdict:
     return Kind.CONSTANT
 
 
-register(OpRule("Shape", _static))
-register(OpRule("Size", _static))
+for _op in ("Shape", "Size", "EyeLike"):
+    register(OpRule(_op, _static, depends_on=lambda node: ()))

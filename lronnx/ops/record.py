@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -46,12 +46,16 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Lookup:
-    """The graph around a node, for the few rules that recognise a pattern of several nodes."""
+    """The graph around a node, for the few rules that recognise a pattern of several nodes.
+
+    ``memory``: what these rules found already.
+    """
 
     producers: Mapping[str, Node]
     constants: Mapping[str, Array]
     variable: frozenset[str] | set[str]
     shapes: Mapping[str, tuple[int, ...]]
+    memory: dict[tuple[str, str], Any] = field(default_factory=dict, compare=False)
 
 
 # A verdict is a kind, or the reason for which the node is refused.
@@ -115,8 +119,9 @@ class OpRule:
     ``verdict`` judges its dependence. ``emit`` writes the node for many lanes at once; called with
     ``slope=True`` on slopes it writes the linear part alone: the operator without its bias. That is the
     slope rule of every affine operator, so that value and slope cannot drift apart, and its double-precision
-    lowering. ``switch`` describes a switching operator. ``tail``: may be cut off at the network's
-    output; ``follows_tail``: may stand behind such an operator there.
+    lowering. ``switch`` describes a switching operator. ``depends_on``: the inputs whose content matters (of some
+    operands only the shape or the type does); ``reads``: those that the rules above are written with. ``tail``: may be
+    cut off at the network's output; ``follows_tail``: may stand behind such an operator there.
     """
 
     op_type: str
@@ -124,6 +129,7 @@ class OpRule:
     emit: EmitRule | None = None
     switch: SwitchRule | None = None
     reads: Callable[[Node, Lookup], tuple[str, ...]] | None = None
+    depends_on: Callable[[Node], Sequence[str]] = lambda node: node.inputs
     domain: str = ""
     tail: bool = False
     random: bool = False
@@ -153,7 +159,7 @@ def only(*positions: int) -> VerdictRule:
     def verdict(node: Node, facts: Facts) -> Verdict:
         wrong = [i for i, varies in enumerate(facts.variable) if varies and i not in positions]
         if wrong:
-            return f"operand {wrong[0]} ('{node.input(wrong[0])}') depends on the input: not affine"
+            return f"operand {wrong[0]} ('{node.input(wrong[0])}') depends on the input, which is not supported"
         return Kind.AFFINE
 
     return verdict
@@ -165,7 +171,7 @@ def switching(*positions: int) -> VerdictRule:
     def verdict(node: Node, facts: Facts) -> Verdict:
         wrong = [i for i, varies in enumerate(facts.variable) if varies and positions and i not in positions]
         if wrong:
-            return f"operand {wrong[0]} ('{node.input(wrong[0])}') depends on the input: not piecewise affine"
+            return f"operand {wrong[0]} ('{node.input(wrong[0])}') depends on the input, which is not supported"
         return Kind.SWITCHING
 
     return verdict

@@ -539,22 +539,25 @@ def _uniform(array: Array | None) -> float | None:
     return float(array.flat[0])
 
 
-def _trace(name: str, lookup: Lookup) -> _Pieces | None:
-    """How a tensor follows from one tensor by scalar arithmetic and further recognised choices."""
+def _trace(name: str, lookup: Lookup, stop: str) -> _Pieces | None:
+    """How a tensor follows from one tensor by scalar arithmetic and further recognised choices.
+
+    Nothing is traced back beyond the tensor ``stop``.
+    """
     if name not in lookup.variable:
         number = _uniform(lookup.constants.get(name))
         return None if number is None else _Pieces(_CONSTANT_ROOT, (), ((0.0, number),))
     itself = _Pieces(name, (), ((1.0, 0.0),))
     node = lookup.producers.get(name)
-    if node is None:
+    if node is None or name == stop:
         return itself
     if node.op_type == "Where":
-        return _recognise(node, lookup) or itself
+        return _recognise(node, lookup, stop) or itself
     if node.op_type == "Identity":
-        return _trace(node.inputs[0], lookup)
+        return _trace(node.inputs[0], lookup, stop)
     if node.op_type not in ("Add", "Sub", "Mul", "Div", "Neg"):
         return itself
-    parts = [_trace(used, lookup) for used in node.inputs]
+    parts = [_trace(used, lookup, stop) for used in node.inputs]
     if any(part is None for part in parts):
         return itself
     pieces = [part for part in parts if part is not None]
@@ -580,13 +583,27 @@ def _trace(name: str, lookup: Lookup) -> _Pieces | None:
     return _Pieces(root, breaks, tuple((a * factor, b * factor) for a, b in bent.lines))
 
 
-def _recognise(node: Node, lookup: Lookup) -> _Pieces | None:
-    """A Where as a continuous function of one tensor, or None."""
+def _recognise(node: Node, lookup: Lookup, stop: str = "") -> _Pieces | None:
+    """A Where as a continuous function of one tensor, or None.
+
+    Of the tensor that everything is traced back to; if that does not work, of the one that is compared: a choice may
+    follow upon another.
+    """
     condition = lookup.producers.get(node.inputs[0])
     if condition is None or condition.op_type not in _COMPARISONS:
         return None
-    sides = [_trace(used, lookup) for used in condition.inputs]
-    yes, no = (_trace(used, lookup) for used in node.inputs[1:3])
+    compared = [name for name in condition.inputs if name in lookup.variable]
+    key = node.label, stop
+    if key not in lookup.memory:
+        tried = (_recognise_from(node, condition, lookup, root) for root in (stop, *compared))
+        lookup.memory[key] = next((found for found in tried if found is not None), None)
+    pieces: _Pieces | None = lookup.memory[key]
+    return pieces
+
+
+def _recognise_from(node: Node, condition: Node, lookup: Lookup, stop: str) -> _Pieces | None:
+    sides = [_trace(used, lookup, stop) for used in condition.inputs]
+    yes, no = (_trace(used, lookup, stop) for used in node.inputs[1:3])
     if sides[0] is None or sides[1] is None or yes is None or no is None:
         return None
     left, right = sides[0], sides[1]
