@@ -40,7 +40,8 @@ def variable_tensors(graph: Graph, input_name: str) -> set[str]:
     variable = {input_name}
     for node in graph.nodes:
         if variable.intersection(_depends_on(node)):
-            variable.update(name for name in node.outputs if name)
+            rule = rule_of(node)
+            variable.update(name for name in (node.outputs if rule is None else rule.varies(node)) if name)
     return variable
 
 
@@ -95,7 +96,7 @@ def label(
             opset,
             lookup,
         )
-        if rule is not None and rule.random:
+        if rule is not None and rule.random(node, facts):
             reason = str(rule.verdict(node, facts))
         elif not any(facts.variable):
             kinds[node.label] = Kind.CONSTANT
@@ -106,7 +107,7 @@ def label(
             verdict = rule.verdict(node, facts)
             if isinstance(verdict, str):
                 reason = verdict
-            elif verdict is Kind.SWITCHING and any(_is_used(name, relevant, output) for name in node.outputs[1:]):
+            elif verdict is Kind.SWITCHING and any(_is_used(name, relevant, output) for name in rule.varies(node)[1:]):
                 reason = "its further outputs (indices) depend on the input: discontinuous"
             else:
                 kinds[node.label] = verdict

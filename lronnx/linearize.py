@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import prod
 
 import numpy as np
 
@@ -17,9 +18,9 @@ from lronnx.dependence import Labels, rule_of
 from lronnx.graph import Array, Graph, Node, Value
 from lronnx.onnx_io import PROGRAM_OPSET
 from lronnx.ops import Kind, OpRule
-from lronnx.ops.emitter import LANES, LOWEST, Emitter, Lanes, row_major_order
+from lronnx.ops.emitter import LANES, Emitter, Lanes, row_major_order
 from lronnx.ops.record import Choice, Kinks
-from lronnx.ops.switching import FRESH, STEP, Gain, Group, Magnitudes, emit_choice, emit_kinks, magnitudes, output_size
+from lronnx.ops.switching import FRESH, STEP, Group, Sizes, Switched, emit_choice, emit_kinks, squares
 
 POINT, DIRECTION, VALUE, SLOPE, SIZE = "point", "direction", "value", "slope", "size"
 
@@ -28,15 +29,16 @@ POINT, DIRECTION, VALUE, SLOPE, SIZE = "point", "direction", "value", "slope", "
 class Program:
     """A linearized program. Inputs: POINT and DIRECTION (lanes, *sample); in mode STEP one state per group.
 
-        Outputs: VALUE and SLOPE (lanes, m); SIZE (lanes,), how large the values would be if nothing cancelled; then per
-    group its switching functions, their slopes, rates, the best rate, the lowest signed value and the largest
-    magnitudes; in mode FRESH the states.
+    Outputs: VALUE and SLOPE (lanes, m); then per group its switching functions, their slopes, rates, and what
+    :class:`Group` keeps per lane; in mode FRESH the states. With ``sizes`` also SIZE (lanes, m), how large the values
+    would be if nothing cancelled, and per group the sizes of its functions and slopes (see :class:`Sizes`).
     """
 
     graph: Graph
     groups: tuple[Group, ...]
     mode: str
     dtype: str
+    sizes: bool
 
 
 def build(
@@ -45,17 +47,19 @@ def build(
     input_name: str,
     contents: Mapping[str, Array],
     shapes: Mapping[str, tuple[int, ...]],
-    gains: Mapping[str, Gain],
     *,
     mode: str,
     dtype: str,
     native: bool,
+    sizes: bool,
+    doubt: float = 0.0,
 ) -> Program:
     """Rewrite a labelled graph as a program.
 
-    ``contents`` and ``shapes`` as in :func:`lronnx.dependence.label`; ``gains`` from :func:`gains`. ``dtype``: float64
-    or float32; ``native``: whether the runtime convolves in that type. Raises ModelError if the result is not a valid
-    program.
+    ``contents`` and ``shapes`` as in :func:`lronnx.dependence.label`. ``dtype``: float64 or float32; ``native``:
+    whether the runtime convolves in that type. ``sizes``: also write sizes, which mode FRESH needs; ``doubt``: how
+    close to its kink, relative to its size, a unit may be on either branch as far as sizes are concerned. Raises
+    ModelError if the result is not a valid program.
     """
     e = _emitter(source, labels, shapes, dtype, native)
     shape = shapes[input_name]
@@ -65,134 +69,99 @@ def build(
     order = row_major_order(len(shape))
     e.values[input_name] = Lanes(point, shape, order)
     e.slopes[input_name] = Lanes(direction, shape, order)
+    # The same for squares of sizes.
+    squared: tuple[dict[str, Lanes], dict[str, Lanes]] = {}, {}
+    if sizes:
+        for held, known in zip((e.values, e.slopes), squared, strict=True):
+            known[input_name] = squares(e, held[input_name], None)
     states: list[Value] = []
     groups: list[Group] = []
-    # Which tensors the affine stage reads that a tensor comes from: the input, or outputs of switching nodes.
-    sources: dict[str, tuple[str, ...]] = {input_name: (input_name,)}
-    full_sizes: dict[str, Magnitudes] = {}
     for node, rule in _evaluated(source, labels):
         e.scope(node.label)
         operands = [[_operand(name, known, contents) for name in node.inputs] for known in (e.values, e.slopes)]
-        if labels.kinds[node.label] is Kind.AFFINE:
+        wide = [_alike(e, node, operands[0], known, contents) for known in squared] if sizes else []
+        if not any(prod(shapes[name]) for name in node.outputs if name):
+            nothing = [np.zeros(shapes[name]) for name in node.outputs]
+            made: Sequence[Sequence[Lanes]] = [[e.held(array, True) for array in nothing]] * 2
+            with e.squared(*squared):
+                made_squares = [[e.held(array, True) for array in nothing]] * len(wide)
+        elif labels.kinds[node.label] is Kind.AFFINE:
             assert rule.emit is not None
-            made = rule.emit(e, node, operands[0], False)
-            made_slopes = rule.emit(e, node, operands[1], True)
-            stage = tuple(dict.fromkeys(name for used in node.inputs for name in sources.get(used, ())))
-            sources.update((name, stage) for name in node.outputs)
+            made = [rule.emit(e, node, operands[0], False), rule.emit(e, node, operands[1], True)]
+            with e.squared(*squared):
+                made_squares = [rule.emit(e, node, one, slope) for one, slope in zip(wide, (False, True), strict=False)]
         else:
             assert rule.switch is not None
-            value, slope = rule.switch(e, node, operands[0], False), rule.switch(e, node, operands[1], True)
-            reads = rule.reads(node, labels.lookup) if rule.reads is not None else node.inputs
-            stage = tuple(dict.fromkeys(name for used in reads for name in sources.get(used, ())))
-            sizes = magnitudes(e, [(e.values[name], e.slopes[name]) for name in stage], gains[node.label])
-            if isinstance(value, Choice):
-                assert isinstance(slope, Choice)
-                out, out_slope, new = emit_choice(e, node.label, value, slope, mode, sizes, states)
-            else:
-                assert not isinstance(slope, Choice)
-                out, out_slope, new = emit_kinks(e, node.label, value, slope, mode, sizes, states)
-            made, made_slopes = [out], [out_slope]
-            sources[node.outputs[0]] = (node.outputs[0],)
-            full_sizes[node.outputs[0]] = sizes
-            groups += [_owned(e, group, (point, direction)) for group in new]
-        e.values.update(zip(node.outputs, made, strict=False))
-        e.slopes.update(zip(node.outputs, made_slopes, strict=False))
+            forms = [rule.switch(e, node, operands[0], False), rule.switch(e, node, operands[1], True)]
+            with e.squared(*squared):
+                found = [rule.switch(e, node, one, slope) for one, slope in zip(wide, (False, True), strict=False)]
+            judged = Sizes(*found) if sizes else None
+            switched = _switch(e, node.label, forms, mode, judged, states, doubt)
+            made = [[switched.out], [switched.slope]]
+            made_squares = [[one] for one in (switched.squares, switched.slope_squares) if one is not None]
+            groups += [_owned(e, group, (point, direction)) for group in switched.groups]
+        for known, tensors in zip((e.values, e.slopes, *squared), (*made, *made_squares), strict=False):
+            known.update(zip(node.outputs, tensors, strict=False))
     e.scope("")
     if labels.output in e.values:
         results = e.values[labels.output], e.slopes[labels.output]
     else:
-        held = contents[labels.output]
-        results = e.held(held, False), e.held(held, True)
+        held_output = contents[labels.output]
+        results = e.held(held_output, False), e.held(held_output, True)
     outputs: list[Value] = []
     for name, tensor in zip((VALUE, SLOPE), results, strict=True):
         flat = e.reshape(e.row_major(tensor), (tensor.size,))
         outputs.append(Value(e.rename(flat.name, name), dtype, (LANES, tensor.size)))
-    if labels.output in sources:
-        read = [(e.values[name], e.slopes[name]) for name in sources[labels.output]]
-        # A unit that is off because its argument cancels may be on by rounding in the original: a tenth of what
-        # cancelled counts as well.
-        cancelled = [full_sizes[name] for name in sources[labels.output] if name in full_sizes]
-        size = output_size(e, read, gains[""], cancelled)
-    else:
-        size = e.held_size(contents[labels.output])
-    outputs.append(Value(e.rename(size, SIZE), dtype, (LANES,)))
+    if sizes:
+        with e.squared(*squared):
+            rounding = squared[0].get(labels.output) or e.held(np.zeros(results[0].shape), True)
+            flat = e.reshape(e.row_major(rounding), (rounding.size,))
+            outputs.append(Value(e.root(flat, SIZE).name, "float32", (LANES, rounding.size)))
     for group in groups:
         if mode == FRESH:
             outputs.append(Value(group.state, "int64" if group.count else dtype, (LANES, *group.physical)))
         compared = (group.count, group.units) if group.count else group.physical
         shown = [e.stored(name, compared) for name in (group.value, group.slope, group.rate)]
         outputs += [Value(name, dtype, (LANES, *physical)) for name, physical in shown]
-        outputs += [Value(name, dtype, (LANES,)) for name in (group.best, group.lowest, group.scale, group.speed)]
+        outputs += [Value(name, dtype, (LANES,)) for name in (group.best, group.lowest)]
+        if sizes:
+            outputs += [Value(name, "float32", (LANES, *compared)) for name in (group.size, group.slope_size)]
     # Two groups may share a switching function (a tensor that two operators read).
     distinct = {value.name: value for value in outputs}
     inputs += [value for value in states if mode == STEP]
     graph = e.program(source.name or "network", inputs, distinct.values(), PROGRAM_OPSET)
-    return Program(graph, tuple(_as_stored(e, group) for group in groups), mode, dtype)
+    return Program(graph, tuple(_as_stored(e, group) for group in groups), mode, dtype, sizes)
 
 
-def gains(
-    source: Graph,
-    labels: Labels,
-    input_name: str,
+def _switch(
+    e: Emitter,
+    label: str,
+    forms: Sequence[Kinks | Choice],
+    mode: str,
+    sizes: Sizes | None,
+    states: list[Value],
+    doubt: float,
+) -> Switched:
+    value, slope = forms
+    if isinstance(value, Choice):
+        assert isinstance(slope, Choice)
+        return emit_choice(e, label, value, slope, mode, sizes, states, doubt)
+    assert isinstance(slope, Kinks)
+    return emit_kinks(e, label, value, slope, mode, sizes, states, doubt)
+
+
+def _alike(
+    e: Emitter,
+    node: Node,
+    operands: Sequence[Lanes | Array | None],
+    squared: Mapping[str, Lanes],
     contents: Mapping[str, Array],
-    shapes: Mapping[str, tuple[int, ...]],
-) -> dict[str, Gain]:
-    """How much the affine stage in front of each switching node enlarges independent noise, by node label.
-
-    Every switching node's output is replaced by independent standard normal numbers, so that nothing cancels that
-    cancels in the network: the largest response says what size of numbers the stage adds up. The stage in
-    front of the network's output has the label ''.
-    """
-    e = _emitter(source, labels, shapes, "float32", True)
-    inputs: list[Value] = []
-    outputs: dict[str, tuple[str, str]] = {}
-
-    def independent(name: str) -> None:
-        shape = shapes[name]
-        made = e.fresh("noise")
-        inputs.append(Value(made, "float32", (LANES, *shape)))
-        e.values[name] = e.slopes[name] = Lanes(made, shape, row_major_order(len(shape)))
-
-    independent(input_name)
-    e.first_input = inputs[0].name
-    for node, rule in _evaluated(source, labels):
-        e.scope(node.label)
-        operands = [[_operand(name, known, contents) for name in node.inputs] for known in (e.values, e.slopes)]
-        if labels.kinds[node.label] is Kind.AFFINE:
-            assert rule.emit is not None
-            e.values.update(zip(node.outputs, rule.emit(e, node, operands[0], False), strict=False))
-            e.slopes.update(zip(node.outputs, rule.emit(e, node, operands[1], True), strict=False))
-            continue
-        assert rule.switch is not None
-        forms = rule.switch(e, node, operands[0], False), rule.switch(e, node, operands[1], True)
-        outputs[node.label] = _response(e, forms[0]), _response(e, forms[1])
-        independent(node.outputs[0])
-    if labels.output in e.values:
-        outputs[""] = e.values[labels.output].name, e.slopes[labels.output].name
-    if not outputs:
-        return {}
-    # Responses have the shapes of whatever the switching nodes compare: leave them open.
-    names = {name for pair in outputs.values() for name in pair}
-    renamed = {name: e.rename(name, "response") for name in sorted(names)}
-    values = [Value(name, "float32", None) for name in renamed.values()]
-    graph = e.program("gains", inputs, values, PROGRAM_OPSET)
-    generator = np.random.default_rng(0)
-    runner = session.Session(graph, "cpu")
-    responses: list[dict[str, Array]] = []
-    for noisy in (False, True):
-        feeds: dict[str, Array] = {}
-        for value in inputs:
-            assert value.shape is not None
-            shape = (1, *(int(d) for d in value.shape[1:]))
-            feeds[value.name] = generator.standard_normal(shape, np.float32) if noisy else np.zeros(shape, np.float32)
-        responses.append(dict(zip(runner.outputs, runner(feeds), strict=True)))
-    found: dict[str, Gain] = {}
-    for label, (value_name, slope_name) in outputs.items():
-        at_zero = np.abs(responses[0][renamed[value_name]])
-        factor = np.abs(responses[1][renamed[slope_name]])
-        # What pads a window is no number that is ever added up.
-        at_zero = at_zero[at_zero < -0.5 * LOWEST["float32"]]
-        found[label] = Gain(float(factor.max(initial=0.0)), float(at_zero.max(initial=0.0)))
+) -> list[Lanes | Array | None]:
+    """The operands in squares, stored as the operands themselves are."""
+    found: list[Lanes | Array | None] = []
+    for name, operand in zip(node.inputs, operands, strict=True):
+        one = _operand(name, squared, contents)
+        found.append(e.reorder(one, operand.order) if isinstance(one, Lanes) and isinstance(operand, Lanes) else one)
     return found
 
 
@@ -209,10 +178,6 @@ def _as_stored(e: Emitter, group: Group) -> Group:
     """The group under the names of its switching functions as outputs; elements and their order are the same."""
     value, slope = (e.stored(name, ())[0] for name in (group.value, group.slope))
     return replace(group, value=value, slope=slope)
-
-
-def _response(e: Emitter, form: Kinks | Choice) -> str:
-    return form.candidates if isinstance(form, Choice) else form.argument.name
 
 
 def _emitter(source: Graph, labels: Labels, shapes: Mapping[str, tuple[int, ...]], dtype: str, native: bool) -> Emitter:

@@ -20,15 +20,16 @@ from lronnx.graph import Array, Graph, Node, Value
 from lronnx.linearize import Program
 from lronnx.onnx_io import Model
 from lronnx.ops import Kind
-from lronnx.ops.switching import FRESH, STEP, Gain
+from lronnx.ops.switching import FRESH, STEP
 from lronnx.regions import PathWalk, SelfCheck, Walk
-from lronnx.walker import Evaluation, Progress, SegmentResult, Walker
+from lronnx.walker import Evaluate, Evaluation, Progress, SegmentResult, Walker
 
 PRECISIONS = {"double": "float64", "single": "float32"}
 # The original model is evaluated at the ends of a segment and at this many edges and midpoints inside.
 COMPARED_POINTS = 16
-# What rounding through a network explains, relative to the size that the outputs would have if nothing cancelled.
-VALUE_TOLERANCE = {"float64": 1e-11, "float32": 5e-5, "float16": 5e-2}
+# What rounding through a network explains, relative to the size that the outputs would have if nothing cancelled: 512
+# units of rounding. A sum of n products errs by some square root of n of them; the worst of 120 networks by 240.
+ROUNDING = {name: 256 * float(np.finfo(name).eps) for name in ("float64", "float32", "float16")}
 
 
 @dataclass(frozen=True)
@@ -228,20 +229,23 @@ def _check_constants(
     graph: Graph, labels: Labels, variable: set[str], contents: Mapping[str, Array], path: Path
 ) -> None:
     """Raise ModelError if a number that the analysis really uses is not finite."""
-    used = {labels.output: ""} if labels.output not in variable else {}
+    used = {labels.output: ("", False)} if labels.output not in variable else {}
     for node in graph.nodes:
         kind = labels.kinds.get(node.label)
         if kind is not Kind.CONDITION and (kind is Kind.CONSTANT or node.label not in labels.needed):
             continue
-        used.update((name, f", read by node {node.label} [{node.op_type}],") for name in node.inputs)
+        reader, rule = f", read by node {node.label} [{node.op_type}],", dependence.rule_of(node)
+        infinite = rule is not None and rule.infinite
+        used.update((name, (reader, infinite)) for name in node.inputs if not infinite or name not in used)
         for key, attribute in node.attributes.items():
             if isinstance(attribute, float | tuple | np.ndarray):
                 what = f"the attribute '{key}' of node {node.label} [{node.op_type}] of {path}"
-                onnx_io.check_finite(np.asarray(attribute), what)
-    for name, reader in used.items():
+                onnx_io.check_finite(np.asarray(attribute), what, infinite=infinite)
+    for name, (reader, infinite) in used.items():
         if name in contents and name not in variable:
             stored = "initializer" if name in graph.constants else "constant tensor"
-            onnx_io.check_finite(contents[name], f"the {stored} '{name}'{reader} of {path}")
+            what = f"the {stored} '{name}'{reader} of {path}"
+            onnx_io.check_finite(np.asarray(contents[name]), what, infinite=infinite)
 
 
 def _check_fixed(graph: Graph, fixed: Mapping[str, Array], path: Path) -> None:
@@ -393,39 +397,35 @@ class Network:
         self.outputs = prod(value.dims) if value is not None else study.contents[self.output_name].size
         self.units = sum(study.units(node) for node in self.graph.nodes)
         self.notices = study.notices
-        self._sessions: dict[tuple[str, str, str], tuple[Program, session.Session]] = {}
+        self._sessions: dict[tuple[str, str, str, bool, float], tuple[Program, session.Session]] = {}
 
     def __repr__(self) -> str:
         return f"<lronnx.Network {self.name}: {self.units} units, input {self.input_shape}, {self.outputs} outputs>"
 
     # ---- programs
 
-    def _program(self, mode: str, precision: str, device: str) -> Program:
+    def _program(self, mode: str, precision: str, device: str, *, sizes: bool, doubt: float = 0.0) -> Program:
         study = self._study
-        dtype = PRECISIONS[precision]
-        # The CPU provider convolves in single precision only; CUDA in both.
-        native = precision == "single" or device == "cuda"
         return linearize.build(
             study.model.graph,
             study.labels,
             self.input_name,
             study.contents,
             study.shapes,
-            self._gains,
             mode=mode,
-            dtype=dtype,
-            native=native,
+            dtype=PRECISIONS[precision],
+            # The CPU provider convolves in single precision only; CUDA in both.
+            native=precision == "single" or device == "cuda",
+            sizes=sizes,
+            doubt=doubt,
         )
 
-    @cached_property
-    def _gains(self) -> dict[str, Gain]:
-        study = self._study
-        return linearize.gains(study.model.graph, study.labels, self.input_name, study.contents, study.shapes)
-
-    def _runner(self, mode: str, precision: str, device: str) -> tuple[Program, session.Session]:
-        key = (mode, precision, device)
+    def _runner(
+        self, mode: str, precision: str, device: str, *, sizes: bool, doubt: float = 0.0
+    ) -> tuple[Program, session.Session]:
+        key = (mode, precision, device, sizes, doubt)
         if key not in self._sessions:
-            program = self._program(mode, precision, device)
+            program = self._program(mode, precision, device, sizes=sizes, doubt=doubt)
             self._sessions[key] = program, session.Session(program.graph, device)
         return self._sessions[key]
 
@@ -449,7 +449,7 @@ class Network:
         its state, value, slope and rate (see the README). Raises InputError for an unknown precision.
         """
         _check_precision(precision)
-        program = self._program(FRESH, precision, "cpu")
+        program = self._program(FRESH, precision, "cpu", sizes=True)
         return onnx_io.to_bytes(program.graph, description=f"linearized from {self.name} (sha256 {self.sha256})")
 
     # ---- walks
@@ -504,10 +504,10 @@ class Network:
             raise InputError(f"max_regions must be at least 1, not {max_regions}")
         lengths = np.linalg.norm(np.diff(path.reshape(len(path), -1), axis=0), axis=1)
         device = session.choose_device(device)
-        program, step = self._runner(STEP, precision, device)
-        afresh, fresh = self._runner(FRESH, precision, device)
         count = self._lanes(lanes, len(lengths))
-        walker = Walker(program.groups, self._evaluate(program, afresh, step, fresh), program.dtype, count)
+        evaluate = self._evaluate(precision, device)
+        program, _ = self._runner(STEP, precision, device, sizes=False)
+        walker = Walker(program.groups, evaluate, program.dtype, count)
         results = walker.run(path, max_regions, progress)
         seconds = time.perf_counter() - begin
         partial = walker.interrupted or not all(result.complete for result in results) or len(results) < len(lengths)
@@ -536,27 +536,27 @@ class Network:
         size = max(self.units, prod(self.input_shape), 1)
         return int(np.clip(2 ** int(np.log2(max(2_400_000 / size, 1))), 1, 64))
 
-    @staticmethod
-    def _evaluate(
-        program: Program, afresh: Program, step: session.Session, fresh: session.Session
-    ) -> Callable[[Array, Array, Sequence[Array] | None], Evaluation]:
-        states = [group.state for group in program.groups]
-        # The two programs name some tensors differently; the walk knows the names of the first.
-        renamed = {
-            getattr(other, key): getattr(group, key)
-            for group, other in zip(program.groups, afresh.groups, strict=True)
-            for key in ("state", "value", "slope", "rate", "best", "lowest", "scale", "speed")
-        }
+    def _evaluate(self, precision: str, device: str) -> Evaluate:
+        """Evaluates the programs for a walk, under the names of the one that takes its steps."""
+        program, _ = self._runner(STEP, precision, device, sizes=False)
 
-        def evaluate(points: Array, directions: Array, pattern: Sequence[Array] | None) -> Evaluation:
+        def evaluate(
+            points: Array, directions: Array, pattern: Sequence[Array] | None, sizes: bool = False
+        ) -> Evaluation:
+            sizes = sizes or pattern is None
+            used, runner = self._runner(FRESH if pattern is None else STEP, precision, device, sizes=sizes)
             feeds: dict[str, Array] = {linearize.POINT: points, linearize.DIRECTION: directions}
-            if pattern is None:
-                results = fresh(feeds)
-                tensors = {renamed.get(k, k): v for k, v in zip(fresh.outputs, results, strict=True)}
-            else:
-                feeds.update(zip(states, pattern, strict=True))
-                tensors = dict(zip(step.outputs, step(feeds), strict=True))
-            return Evaluation(tensors[linearize.VALUE], tensors[linearize.SLOPE], tensors)
+            if pattern is not None:
+                feeds.update(zip((group.state for group in used.groups), pattern, strict=True))
+            made = dict(zip(runner.outputs, runner(feeds), strict=True))
+            tensors = dict(made)
+            for group, other in zip(program.groups, used.groups, strict=True):
+                # Of two units that are the same another program may keep one.
+                for key in ("state", "value", "slope", "rate", "best", "lowest"):
+                    if getattr(other, key) in made:
+                        tensors[getattr(group, key)] = made[getattr(other, key)]
+            judged = [(made[other.size], made[other.slope_size]) for other in used.groups] if sizes else []
+            return Evaluation(made[linearize.VALUE], made[linearize.SLOPE], tensors, judged)
 
         return evaluate
 
@@ -574,7 +574,7 @@ class Network:
     ) -> Walk:
         """A segment's walk with its self-check; evaluations and time are shared out by regions."""
         share = (len(result.t) - 1) / total
-        error, tolerance, compared = self._compare(result, start, end, precision, device)
+        error, tolerance, compared = self._compare(result, start, end, precision)
         check = SelfCheck(result.contradictions, result.mismatches, error, tolerance, compared)
         return Walk(
             t=result.t,
@@ -590,38 +590,42 @@ class Network:
         )
 
     def _compare(
-        self,
-        result: SegmentResult,
-        start: NDArray[np.float64],
-        end: NDArray[np.float64],
-        precision: str,
-        device: str,
+        self, result: SegmentResult, start: NDArray[np.float64], end: NDArray[np.float64], precision: str
     ) -> tuple[float, float, int]:
-        """Largest difference from the original model at the ends, and at some edges and midpoints in between."""
-        edges, dtype = result.t, PRECISIONS[precision]
+        """The largest difference from the original model at the ends, and at some edges and midpoints in between.
+
+        With it comes what rounding explains there: the largest such number, or the smallest of those exceeded.
+        """
+        edges = result.t
         picks = np.unique(np.linspace(0, len(edges) - 1, COMPARED_POINTS // 2).astype(int))
         places = [(float(edges[i]), result.values[i]) for i in picks]
         for i in np.unique(np.linspace(0, len(edges) - 2, COMPARED_POINTS // 2).astype(int)):
             middle = (edges[i] + edges[i + 1]) / 2
             places.append((float(middle), (result.values[i] + result.values[i + 1]) / 2))
-        error, size = 0.0, 0.0
-        _, fresh = self._runner(FRESH, precision, device)
-        direction = (end - start)[None].astype(dtype)
-        for t, value in places:
-            point = start + t * (end - start)
-            exact = self.original(point)
-            if not np.isfinite(exact).all():
-                return float("inf"), 0.0, len(places)
-            error = max(error, float(np.abs(exact - value).max(initial=0.0)))
-            size = max(size, float(np.abs(exact).max(initial=0.0)))
-            tensors = fresh({linearize.POINT: point[None].astype(dtype), linearize.DIRECTION: direction})
-            size = max(size, float(tensors[fresh.outputs.index(linearize.SIZE)][0]))
-        coarsest = max((self._original_precision, dtype), key=lambda name: VALUE_TOLERANCE[name])
-        return error, VALUE_TOLERANCE[coarsest] * size + 1e-30, len(places)
+        points = np.stack([start + t * (end - start) for t, _ in places])
+        exact = np.stack([self.original(point) for point in points])
+        if not np.isfinite(exact).all():
+            return float("inf"), 0.0, len(places)
+        coarsest = max((self._coarsest, PRECISIONS[precision]), key=lambda name: ROUNDING[name])
+        # Sizes are all that is asked for: single precision will do.
+        _, sized = self._runner(FRESH, "single", "cpu", sizes=True, doubt=ROUNDING[coarsest])
+        directions = np.broadcast_to(end - start, points.shape)
+        feeds = {linearize.POINT: points.astype(np.float32), linearize.DIRECTION: directions.astype(np.float32)}
+        sizes = sized(feeds)[sized.outputs.index(linearize.SIZE)].astype(np.float64)
+        known = np.where(np.isfinite(sizes), sizes, np.abs(exact))
+        # What is found here is rounded as well, and so are the places.
+        allowed = ROUNDING[coarsest] * known + ROUNDING[PRECISIONS[precision]] * known.max(axis=0)
+        errors = np.abs(exact - np.stack([value for _, value in places]))
+        exceeded = allowed[~(errors <= allowed)]
+        tolerance = exceeded.min() if exceeded.size else allowed.max(initial=0.0)
+        return float(errors.max(initial=0.0)), float(tolerance), len(places)
 
     @cached_property
-    def _original_precision(self) -> str:
-        return self._original.precision if self.output_name in self._study.variable else "float64"
+    def _coarsest(self) -> str:
+        """The least precise type in which the original computes anything that varies."""
+        study = self._study
+        held = {value.dtype for name, value in study.values.items() if name in study.variable}
+        return max(held & ROUNDING.keys(), key=lambda name: ROUNDING[name], default="float64")
 
 
 def _check_precision(precision: str) -> None:

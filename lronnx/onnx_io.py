@@ -334,13 +334,13 @@ def _to_array(tensor: TensorProto) -> Array:
     return array
 
 
-def check_finite(array: Array, what: str) -> None:
-    """Raise ModelError if a floating-point array holds NaN, or an infinity that arithmetic would spread."""
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        bad = np.argwhere(~np.isfinite(np.atleast_1d(array)))[0]
-        # A scalar infinity is how exporters write an open bound.
-        if array.size == 1 and not np.isnan(array).any():
-            return
+def check_finite(array: Array, what: str, *, infinite: bool = False) -> None:
+    """Raise ModelError if a floating-point array holds NaN, or infinities where they are not allowed."""
+    if array.dtype.kind != "f":
+        return
+    good = ~np.isnan(array) if infinite else np.isfinite(array)
+    if not good.all():
+        bad = np.argwhere(~np.atleast_1d(good))[0]
         value = np.atleast_1d(array)[tuple(bad)]
         raise ModelError(f"{what} holds {value} at index {tuple(int(i) for i in bad)}; its weights must be finite")
 

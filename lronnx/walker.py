@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,7 @@ from lronnx.regions import Floats, Switch
 REGIONS_PER_INTERVAL = 32
 # Lanes are refilled once this share or less of them is busy: to start few costs nearly as much as to start many.
 FULL_ENOUGH = 0.75
+IMMENSE = 1e16
 # More evaluations than this at one place means that the pattern does not settle.
 MAXIMUM_STALL = 2_000
 
@@ -54,15 +56,23 @@ class Progress:
 
 @dataclass
 class Evaluation:
-    """What a program returned for some lanes: ``tensors`` by output name, each with the lanes in front."""
+    """What a program returned for some lanes: ``tensors`` by output name, each with the lanes in front.
+
+    ``sizes``: per group those of its switching functions and of their slopes; empty if they were not asked for.
+    """
 
     value: Floats
     slope: Floats
     tensors: Mapping[str, Array]
+    sizes: Sequence[tuple[Array, Array]]
 
 
-# Points (lanes, *sample), directions, and the states of all groups (None: compute them afresh).
-Evaluate = Callable[[Array, Array, Sequence[Array] | None], Evaluation]
+class Evaluate(Protocol):
+    """Evaluates points (lanes, *sample) and directions under the states of all groups (None: computed afresh)."""
+
+    def __call__(
+        self, points: Array, directions: Array, pattern: Sequence[Array] | None, sizes: bool = False
+    ) -> Evaluation: ...
 
 
 @dataclass(frozen=True)
@@ -122,6 +132,11 @@ class _Lane:
     stall: int = 0
     # The evaluation that found the breakpoint at ``t``, its row and place; None after a step of length zero.
     before: tuple[Evaluation, int, float] | None = None
+    # The largest sizes of any switching function and slope in the network, where the lane began.
+    scale: float = 0.0
+    speed: float = 0.0
+    # The sizes that belong to an evaluation.
+    sized: tuple[Evaluation, list[tuple[Array, Array]]] | None = None
     # Choices made since the pattern last settled: (group, unit, winner before).
     unsettled: list[tuple[int, int, int]] = field(default_factory=list)
     # Per choosing group: units and candidates that still tie with the winner.
@@ -165,6 +180,7 @@ class Walker:
         self.dtype = dtype
         self.epsilon = float(np.finfo(dtype).eps)
         self.noise = NUMBERS[dtype]["noise"]
+        self.coarse = NUMBERS[dtype]["coarse"]
         self.evaluations = 0
         self.interrupted = False
 
@@ -261,7 +277,11 @@ class Walker:
         for number, group in enumerate(self.groups):
             self._states[number][rows] = evaluation.tensors[group.state]
         for row, lane in enumerate(lanes):
-            lane.interval.borders = [self._border(group, evaluation, row) for group in self.groups]
+            lane.interval.borders = [self._border(index, evaluation, row) for index in range(len(self.groups))]
+            for size, slope_size in evaluation.sizes:
+                # What pads a window is as large as can be, and is never weighed against anything.
+                lane.scale = max(lane.scale, float(size[row].max(where=size[row] < IMMENSE, initial=0.0)))
+                lane.speed = max(lane.speed, float(slope_size[row].max()))
             if lane.interval.start > 0:
                 self._open_ties(lane, evaluation, row)
         return self._keep(active, lanes, evaluation, first), False
@@ -281,7 +301,7 @@ class Walker:
 
     def _keep(self, kept: list[_Lane], lanes: Sequence[_Lane], evaluation: Evaluation, first: int) -> list[_Lane]:
         """Move lanes on after an evaluation. Those that go on are packed into the first rows of the state."""
-        self._count_contradictions(evaluation, lanes)
+        self._count_contradictions(evaluation, lanes, first)
         best = self._stacked(evaluation, [group.best for group in self.groups], len(lanes))
         # The arrays of an evaluation are overwritten by the next.
         values, slopes = evaluation.value.astype(np.float64), evaluation.slope.astype(np.float64)
@@ -358,7 +378,7 @@ class Walker:
                 places = pending(rates, threshold)
                 if index not in cleaned:
                     cleaned.add(index)
-                    if self._clean(index, place, row, evaluation, rates, places):
+                    if self._clean(lane, index, place, row, evaluation, rates, places):
                         best[index] = rates.min()
                         break
                 leaving.append((index, places))
@@ -376,7 +396,7 @@ class Walker:
             return times
         (evaluation, row, begin), group = lane.before, self.groups[index]
         rates, slopes = (evaluation.tensors[name][row].reshape(-1) for name in (group.rate, group.slope))
-        scale, fastest = (self.noise * float(evaluation.tensors[name][row]) for name in (group.scale, group.speed))
+        scale, fastest = self.coarse * lane.scale, self.coarse * lane.speed
         for number, position in enumerate(places.tolist()):
             ahead = advance(float(rates[position])) - (lane.t - begin)
             speed = abs(float(slopes[position]))
@@ -385,27 +405,32 @@ class Walker:
         return times
 
     def _clean(
-        self, index: int, place: int, row: int, evaluation: Evaluation, rates: Array, places: NDArray[np.int64]
+        self,
+        lane: _Lane,
+        index: int,
+        place: int,
+        row: int,
+        evaluation: Evaluation,
+        rates: Array,
+        places: NDArray[np.int64],
     ) -> bool:
-        """Whether some units at ``places`` move by rounding noise only. If so, all of the group's rates are cleaned."""
+        """Whether units at ``places`` may move by rounding noise only. If so, the group's rates are cleaned of it."""
         group, numbers = self.groups[index], NUMBERS[self.dtype]
-        limit = self.noise * float(evaluation.tensors[group.speed][row])
+        limit = self.coarse * lane.speed
         values, slopes = (held.reshape(-1) for held in _functions(group, evaluation, row))
         state = self._states[index][place, ...].reshape(-1)
+        winners = state * group.units + np.arange(group.units) if group.count else np.zeros(0, np.int64)
+        speeds = slopes[winners[places % group.units]] - slopes[places] if group.count else slopes[places]
+        if not (np.abs(speeds) <= limit).any():
+            return False
+        sizes = _sizes(group, self._sized(lane, place, evaluation, row)[index], 0)[1].reshape(-1)
         if not group.count:
-            if not (np.abs(slopes[places]) <= limit).any():
-                return False
-            moving = np.where(np.abs(slopes) <= limit, 0, slopes) - slopes.dtype.type(numbers["nudge"])
+            moving = np.where(np.abs(slopes) <= self.noise * sizes, 0, slopes) - slopes.dtype.type(numbers["nudge"])
             towards, distances = state * moving, state * values
         else:
-            units = places % group.units
-            if not (np.abs(slopes[state[units] * group.units + units] - slopes[places]) <= limit).any():
-                return False
-            winners = state * group.units + np.arange(group.units)
-            towards, distances = (
-                (held[winners] - held.reshape(group.count, group.units)).reshape(-1) for held in (slopes, values)
-            )
-            towards = np.where(towards < -limit, towards, 0)
+            towards, distances = ((held[winners] - _by_unit(group, held)).reshape(-1) for held in (slopes, values))
+            together = (sizes[winners] + _by_unit(group, sizes)).reshape(-1)
+            towards = np.where(towards < -self.noise * together, towards, 0)
         with np.errstate(over="ignore"):
             rates[:] = towards / np.maximum(distances, numbers["tiny"])
         return True
@@ -452,12 +477,12 @@ class Walker:
         lane.unsettled = []
         restored = False
         for (index, unit), before in first.items():
-            group = self.groups[index]
             state = self._states[index][place, ...].reshape(-1)
             now = int(state[unit])
             if now == before:
                 continue
-            tied = self._tied(group, evaluation, row, np.array([unit]), np.array([before]), np.array([now]))
+            one = np.array([unit]), np.array([before]), np.array([now])
+            tied = self._tied(lane, place, index, evaluation, row, *one)
             if tied[0]:
                 lane.interval.events.append(Event(lane.t, number, index, unit, now, before))
                 state[unit] = before
@@ -466,7 +491,9 @@ class Walker:
 
     def _tied(
         self,
-        group: Group,
+        lane: _Lane,
+        place: int,
+        index: int,
         evaluation: Evaluation,
         row: int,
         units: NDArray[np.int64],
@@ -474,12 +501,34 @@ class Walker:
         winners: NDArray[np.int64],
     ) -> NDArray[np.bool_]:
         """Whether candidates have the same value and slope as the winners, up to rounding."""
-        values, slopes = _functions(group, evaluation, row)
-        fast = float(evaluation.tensors[group.speed][row])
-        scale = float(evaluation.tensors[group.scale][row])
-        near = np.abs(values[winners, units] - values[candidates, units]) <= self.noise * scale
-        same = np.abs(slopes[winners, units] - slopes[candidates, units]) <= self.noise * fast
-        return np.asarray(near & same)
+        group = self.groups[index]
+        gaps = [np.abs(held[winners, units] - held[candidates, units]) for held in _functions(group, evaluation, row)]
+        tied = np.asarray((gaps[0] == 0) & (gaps[1] == 0))
+        open_ = ~tied & (gaps[0] <= self.coarse * lane.scale) & (gaps[1] <= self.coarse * lane.speed)
+        if open_.any():
+            sizes = _sizes(group, self._sized(lane, place, evaluation, row)[index], 0)
+            near = [
+                gap <= self.noise * (size[winners, units] + size[candidates, units])
+                for gap, size in zip(gaps, sizes, strict=True)
+            ]
+            tied |= open_ & near[0] & near[1]
+        return tied
+
+    def _sized(self, lane: _Lane, place: int, evaluation: Evaluation, row: int) -> Sequence[tuple[Array, Array]]:
+        """Per group the sizes of one lane's switching functions and slopes, in arrays of one row.
+
+        Evaluated only for lanes about which there is doubt, and once per place and pattern.
+        """
+        if evaluation.sizes:
+            return [(size[row : row + 1], slope_size[row : row + 1]) for size, slope_size in evaluation.sizes]
+        if lane.sized is None or lane.sized[0] is not evaluation:
+            rows = slice(place, place + 1)
+            states = [state[rows] for state in self._states]
+            found = self.evaluate(self._x[rows], self._d[rows], states, sizes=True)
+            self.evaluations += 1
+            # The arrays of an evaluation are overwritten by the next.
+            lane.sized = evaluation, [(size.copy(), slope_size.copy()) for size, slope_size in found.sizes]
+        return lane.sized[1]
 
     # ---- ties where a sub-interval begins
 
@@ -503,7 +552,7 @@ class Walker:
             units, candidates = lane.open[index]
             winners = self._states[index][place, ...].reshape(-1)[units]
             merged = winners == candidates
-            tied = self._tied(self.groups[index], evaluation, row, units, candidates, winners)
+            tied = self._tied(lane, place, index, evaluation, row, units, candidates, winners)
             ended = merged | ~tied
             if not ended.any():
                 continue
@@ -517,19 +566,19 @@ class Walker:
             if ended.all():
                 del lane.open[index]
 
-    def _border(self, group: Group, evaluation: Evaluation, row: int) -> Border:
-        tensors = evaluation.tensors
+    def _border(self, index: int, evaluation: Evaluation, row: int) -> Border:
+        group = self.groups[index]
         values, slopes = _functions(group, evaluation, row)
-        scale = float(tensors[group.scale][row])
-        fast = float(tensors[group.speed][row])
-        state = self._branches(group, tensors[group.state][row])
+        value_sizes, slope_sizes = _sizes(group, evaluation.sizes[index], row)
+        state = self._branches(group, evaluation.tensors[group.state][row])
         if group.count:
-            values = values.max(axis=0) - values
-            lead = slopes[state, np.arange(group.units)]
-            slopes = slopes - lead
+            units = np.arange(group.units)
+            values, slopes = values[state, units] - values, slopes - slopes[state, units]
+            value_sizes = value_sizes + value_sizes[state, units]
+            slope_sizes = slope_sizes + slope_sizes[state, units]
         speed = np.abs(slopes)
-        doubtful = np.abs(values) <= self.noise * scale + 4 * SAME_T * speed
-        still = doubtful & (speed <= self.noise * fast)
+        doubtful = np.abs(values) <= self.noise * value_sizes + 4 * SAME_T * speed
+        still = doubtful & (speed <= self.noise * slope_sizes)
         moving = np.flatnonzero(doubtful & ~still)
         away = values.reshape(-1)[moving] / slopes.reshape(-1)[moving]
         # A candidate behind the winner by ``values`` catches up where its lead grows to that.
@@ -540,18 +589,30 @@ class Walker:
         flat = state.reshape(-1)
         return np.asarray(flat if group.count else flat > 0).astype(np.int16)
 
-    def _count_contradictions(self, evaluation: Evaluation, lanes: Sequence[_Lane]) -> None:
-        """Units whose sign contradicts their branch by more than rounding can explain."""
+    def _count_contradictions(self, evaluation: Evaluation, lanes: Sequence[_Lane], first: int) -> None:
+        """Units whose sign contradicts their branch by more than rounding can explain.
+
+        What is small beside the largest number in the network is left to the comparison at a sub-interval's end.
+        """
         if not self.groups:
             return
         lowest = self._stacked(evaluation, [group.lowest for group in self.groups], len(lanes))
-        scales = self._stacked(evaluation, [group.scale for group in self.groups], len(lanes))
-        largest = scales.max(axis=1, keepdims=True)
-        # Ten thousand times the noise of a zero: what is carried along a walk is evaluated afresh at each step.
-        allowed = 1e4 * self.noise * scales + self.noise * largest
-        wrong = (lowest < -np.minimum(allowed, 0.1 * largest)).sum(axis=1)
-        for row in np.flatnonzero(wrong).tolist():
-            self.contradictions[lanes[row].interval.segment] += int(wrong[row])
+        largest = np.array([lane.scale for lane in lanes])
+        for row, index in np.argwhere(lowest < -self.coarse * largest[:, None]).tolist():
+            sizes = self._sized(lanes[row], first + row, evaluation, row)[index]
+            group = self.groups[index]
+            state = self._states[index][first + row, ...].reshape(-1)
+            values, slopes = _functions(group, evaluation, row)
+            value_sizes, _ = _sizes(group, sizes, 0)
+            if group.count:
+                units = np.arange(group.units)
+                distances, slopes = values[state, units] - values, slopes[state, units] - slopes
+                value_sizes = value_sizes + value_sizes[state, units]
+            else:
+                distances = state * values
+            # Ten times the noise of a zero, and what the place itself is rounded by.
+            wrong = distances < -10 * self.noise * value_sizes - 10 * SAME_T * np.abs(slopes)
+            self.contradictions[lanes[row].interval.segment] += int(wrong.sum())
 
     # ---- putting the sub-intervals together
 
@@ -617,7 +678,7 @@ class Walker:
             evaluation = self.evaluate(self._x[rows], self._d[rows], None)
             self.evaluations += len(chunk)
             for row in range(len(chunk)):
-                borders = [self._border(group, evaluation, row) for group in self.groups]
+                borders = [self._border(index, evaluation, row) for index in range(len(self.groups))]
                 found.append((evaluation.value[row].astype(np.float64), borders))
         return found
 
@@ -814,3 +875,14 @@ def _functions(group: Group, evaluation: Evaluation, row: int) -> tuple[Array, A
     shape = (group.count, group.units) if group.count else (group.units,)
     value, slope = (evaluation.tensors[name][row].reshape(shape) for name in (group.value, group.slope))
     return value, slope
+
+
+def _sizes(group: Group, sizes: tuple[Array, Array], row: int) -> tuple[Floats, Floats]:
+    """Sizes of a group's switching functions and slopes, in the shape of :func:`_functions`."""
+    shape = (group.count, group.units) if group.count else (group.units,)
+    value, slope = (held[row].reshape(shape).astype(np.float64) for held in sizes)
+    return value, slope
+
+
+def _by_unit(group: Group, flat: Array) -> Array:
+    return flat.reshape(group.count, group.units)

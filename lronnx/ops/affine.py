@@ -429,7 +429,7 @@ def reduced_axes(node: Node, operands: Sequence[object], rank: int) -> tuple[int
     return tuple(sorted(axis % rank for axis in axes))
 
 
-def _reduce(op_type: str) -> EmitRule:
+def _reduce(*, mean: bool) -> EmitRule:
     def emit(e: Emitter, node: Node, operands: Operands, slope: bool) -> list[Lanes]:
         x = operands[0]
         assert isinstance(x, Lanes)
@@ -437,7 +437,9 @@ def _reduce(op_type: str) -> EmitRule:
         shape = tuple(1 if axis in axes else d for axis, d in enumerate(x.shape))
         if prod(shape) != x.size:
             physical = e.constant(np.array(sorted(x.axis(axis) for axis in axes), np.int64), "axes")
-            x = Lanes(e.one(op_type, x.name, physical, keepdims=1), shape, x.order)
+            count = x.size // prod(shape)
+            x = Lanes(e.one("ReduceSum", x.name, physical, keepdims=1), shape, x.order)
+            x = e.elementwise("Mul", x, np.array(1.0 / count)) if mean else x
         kept = shape if node.attributes.get("keepdims", 1) else tuple(d for a, d in enumerate(shape) if a not in axes)
         return [e.reshape(x, kept)]
 
@@ -451,8 +453,8 @@ _reductions = (
     Sample(((2, 3, 4), np.array([1, 2])), {"keepdims": 0}, opset=18),
     Sample(((2, 3, 4),), {"noop_with_empty_axes": 1}, opset=18),
 )
-register(OpRule("ReduceMean", only(0), _reduce("ReduceMean"), samples=_reductions))
-register(OpRule("ReduceSum", only(0), _reduce("ReduceSum"), samples=_reductions))
+register(OpRule("ReduceMean", only(0), _reduce(mean=True), samples=_reductions))
+register(OpRule("ReduceSum", only(0), _reduce(mean=False), samples=_reductions))
 
 
 def _cumsum(e: Emitter, node: Node, operands: Operands, slope: bool) -> list[Lanes]:

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from math import prod
 
@@ -22,8 +23,14 @@ from lronnx.ops.record import Lookup
 LANES = "lanes"
 # An operator that every device runs in double precision, to try a device out.
 SIMPLEST = "Neg"
+# TensorProto's numbers.
+ELEMENT_TYPES = {"float32": 1, "float64": 11}
 # Stands for minus infinity in padding: products with zero stay finite.
 LOWEST = {"float64": -1e300, "float32": -1e37}
+# What operators become where only sizes matter.
+WITHOUT_SIGN = {"Sub": "Add", "Neg": "Identity"}
+# In float32, with room for sums.
+LARGEST_SQUARE = 1e34
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +94,33 @@ class Emitter:
         self._written: dict[tuple[object, ...], str] = {}
         self._scope = ""
         self._used: dict[str, int] = {}
-        self._zero: str | None = None
+        self._zero: dict[str, str] = {}
+        # Whether constants are squared and differences are sums: see `squared`.
+        self._squaring = False
         self._stored: dict[str, tuple[str, tuple[int, ...]]] = {}
-        # Tensors whose elements are known to be zero or more.
-        self.nonnegative: set[str] = set()
         self.first_input: str = ""
+
+    @contextmanager
+    def squared(self, values: dict[str, Lanes], slopes: dict[str, Lanes]) -> Iterator[None]:
+        """Write what is written inside for squares: an affine operator ``sum w x + b`` becomes ``sum w^2 q + b^2``.
+
+        With ``q`` the squares of independent numbers' sizes that is the square of the sum's size, whatever cancels. It
+        is written in single precision, which is enough for sizes and convolves on every device. Inside, ``values``
+        and ``slopes`` are what is known of the network's tensors.
+        """
+        outside = self.dtype, self.native, self.values, self.slopes
+        self.dtype, self.native, self.values, self.slopes = np.dtype(np.float32), True, values, slopes
+        self._squaring = True
+        try:
+            yield
+        finally:
+            self.dtype, self.native, self.values, self.slopes = outside
+            self._squaring = False
+
+    @property
+    def pools(self) -> bool:
+        """Whether the runtime's own average pooling will do."""
+        return self.native and not self._squaring
 
     # ---- nodes and constants
 
@@ -114,7 +143,11 @@ class Emitter:
         """The name of a constant of this content; floating-point content takes the program's dtype."""
         held = np.asarray(array)
         if held.dtype.kind == "f":
-            held = held.astype(self.dtype)
+            # Infinities stand for what must not win a choice.
+            most = -LOWEST[self.dtype.name]
+            if self._squaring:
+                held, most = np.square(np.clip(held.astype(np.float64), -1e100, 1e100)), LARGEST_SQUARE
+            held = np.clip(held.astype(np.float64), -most, most).astype(self.dtype)
         held = np.ascontiguousarray(held).reshape(held.shape)
         digest = hashlib.sha256(f"{held.dtype}{held.shape}".encode() + held.tobytes()).digest()
         if digest not in self._by_content:
@@ -129,6 +162,8 @@ class Emitter:
 
         ``hint``: what to name the output after, if not the operator; two hints make two tensors.
         """
+        if self._squaring:
+            op_type = WITHOUT_SIGN.get(op_type, op_type)
         key = (op_type, inputs, hint, tuple(sorted(attributes.items())))
         if key not in self._written:
             made = self.fresh(hint or op_type)
@@ -234,6 +269,10 @@ class Emitter:
     def unary(self, op_type: str, x: Lanes) -> Lanes:
         return replace(x, name=self.one(op_type, x.name))
 
+    def root(self, x: Lanes, hint: str = "") -> Lanes:
+        """Square roots, elementwise."""
+        return replace(x, name=self.one("Sqrt", x.name, hint=hint))
+
     def add(self, x: Lanes, bias: Array | None, slope: bool) -> Lanes:
         """``x + bias``; a slope keeps its shape but takes no bias."""
         if bias is None:
@@ -253,17 +292,29 @@ class Emitter:
         name = self.one("Add", zero, self.constant(np.expand_dims(content, 0)))
         return Lanes(name, array.shape, row_major_order(rank))
 
-    def held_size(self, array: Array) -> str:
-        """The largest magnitude in a constant, (lanes,)."""
-        flat = self.view(self._zero_lane(), ())
-        return self.one("Add", flat, self.constant(np.array(float(np.abs(array).max(initial=0.0)))))
-
     def _zero_lane(self) -> str:
-        if self._zero is None:
+        """Zeros, (lanes, 1), which no runtime knows to be constant."""
+        dtype = self.dtype.name
+        if dtype not in self._zero:
             flat = self.one("Flatten", self.first_input, axis=1)
-            one = self.slice(flat, {1: (0, 1, 1)})
-            self._zero = self.one("Mul", one, self.constant(np.zeros(())))
-        return self._zero
+            one = self.one("Cast", self.slice(flat, {1: (0, 1, 1)}), to=ELEMENT_TYPES[dtype])
+            self._zero[dtype] = self.one("Mul", one, self.constant(np.zeros(())))
+        return self._zero[dtype]
+
+    def at_least(self, name: str, least: float) -> str:
+        """Elements below a number become it (onnxruntime's Max takes three times as long)."""
+        return self.one("Clip", name, self.constant(np.array(least)))
+
+    def number(self, number: float, rank: int) -> str:
+        """A number per lane that no runtime optimizes away, however small, of ``rank`` axes."""
+        name = self.at_least(self._zero_lane(), number)
+        return self.view(name, (1,) * (rank - 1)) if rank != 2 else name
+
+    def cast(self, x: Lanes, dtype: str, held: str = "") -> Lanes:
+        """The same tensor in another type; ``held``: the one that it has, if not the program's."""
+        if dtype == (held or self.dtype.name):
+            return x
+        return replace(x, name=self.one("Cast", x.name, to=ELEMENT_TYPES[dtype]))
 
     def slice(self, name: str, ranges: Mapping[int, tuple[int, int, int]]) -> str:
         """Cut a program tensor: per program axis (start, end, step)."""

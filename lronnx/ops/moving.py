@@ -97,7 +97,17 @@ register(
     )
 )
 register(OpRule("Identity", only(0), _reshape, follows_tail=True, samples=(Sample(((2, 3),)),)))
-register(OpRule("Dropout", _dropout_verdict, _reshape, samples=(Sample(((2, 3),)),)))
+register(
+    OpRule(
+        "Dropout",
+        _dropout_verdict,
+        _reshape,
+        # In inference the mask is all true.
+        varies=lambda node: node.outputs[:1],
+        random=lambda node, facts: isinstance(_dropout_verdict(node, facts), str),
+        samples=(Sample(((2, 3),)),),
+    )
+)
 register(OpRule("Cast", _cast_verdict, _reshape, follows_tail=True, samples=(Sample(((2, 3),), {"to": 11}),)))
 register(
     OpRule(
@@ -273,6 +283,7 @@ register(
         "Pad",
         _pad_verdict,
         _pad,
+        infinite=True,
         samples=(
             Sample(((2, 3), np.array([0, 1, 2, 1]), np.array(0.5, np.float32)), {}, 17),
             Sample(((2, 4), np.array([0, 2, 0, 1])), {"mode": "reflect"}, 17),
@@ -348,6 +359,10 @@ register(
         samples=(Sample(((2, 2, 3), _rows)), Sample(((2, 2, 3), np.array([[1], [0]])), {"batch_dims": 1})),
     )
 )
+register(
+    OpRule("Compress", only(0), _by_table, samples=(Sample(((3, 2), np.array([True, False, True])), {"axis": 0}),))
+)
+register(OpRule("ReverseSequence", only(0), _by_table, samples=(Sample(((3, 2), np.array([2, 3]))),)))
 register(OpRule("GatherElements", only(0), _by_table, samples=(Sample(((2, 2), _rows), {"axis": 1}),)))
 register(
     OpRule(

@@ -120,8 +120,10 @@ class OpRule:
     ``slope=True`` on slopes it writes the linear part alone: the operator without its bias. That is the
     slope rule of every affine operator, so that value and slope cannot drift apart, and its double-precision
     lowering. ``switch`` describes a switching operator. ``depends_on``: the inputs whose content matters (of some
-    operands only the shape or the type does); ``reads``: those that the rules above are written with. ``tail``: may be
-    cut off at the network's output; ``follows_tail``: may stand behind such an operator there.
+    operands only the shape or the type does); ``varies``: the outputs that depend on these; ``reads``: the inputs that
+    the rules above are written with. ``random``: whether the operator is random, even if nothing it reads varies;
+    ``infinite``: whether its constant operands may hold infinities. ``tail``: may be cut off at the network's output;
+    ``follows_tail``: may stand behind such an operator there.
     """
 
     op_type: str
@@ -131,8 +133,10 @@ class OpRule:
     reads: Callable[[Node, Lookup], tuple[str, ...]] | None = None
     depends_on: Callable[[Node], Sequence[str]] = lambda node: node.inputs
     domain: str = ""
+    infinite: bool = False
     tail: bool = False
-    random: bool = False
+    varies: Callable[[Node], Sequence[str]] = lambda node: node.outputs
+    random: Callable[[Node, Facts], bool] = lambda node, facts: False
     follows_tail: bool = False
     samples: tuple[Sample, ...] = ()
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
 
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from lronnx.graph import Array, Node, Value
 from lronnx.ops.affine import reduced_axes
-from lronnx.ops.emitter import LANES, LOWEST, Emitter, Lanes, row_major_order
+from lronnx.ops.emitter import ELEMENT_TYPES, LANES, LOWEST, Emitter, Lanes, row_major_order
 from lronnx.ops.record import (
     Choice,
     Facts,
@@ -41,17 +41,15 @@ Operands = Sequence["Lanes | Array | None"]
 
 STEP, FRESH = "step", "fresh"
 
-# Per element type: ``noise``, relative to the operator's largest: a slope below it is rounding of zero (1e-13 is 450
-# ulps: a sum of n rounded products errs by about sqrt(n) ulps of its largest terms, and cancellation through some
-# tens of layers adds a factor; real slopes are almost never that small, and a unit that moves by so little cannot
-# cross within the segment). Rates are written as they are, noise included: the walk looks at the slope of the few
-# units that seem to leave, which costs less than to clean all slopes at every step. ``zero``: a value below it is
-# rounding of zero at a single place. ``tiny`` keeps a quotient finite; ``nudge / tiny`` is a rate at which a unit
-# leaves at once (onnxruntime drops the subtraction of a constant that float32 cannot tell from zero, so the nudge
-# must not be smaller than that).
+# Per element type. ``noise``: relative to its size (see :class:`Sizes`) a number below this is rounding of zero. For
+# doubles that is 900 units of rounding: a sum of n products errs by some square root of n of them, and real numbers
+# are almost never that small beside what they are summed up from. ``zero``: the same for a unit that moves, where only
+# a single place is at stake. ``coarse``: relative to the largest number in the network, one above this is no noise, so
+# that its size need not be asked for. ``tiny`` keeps a quotient finite; ``nudge / tiny`` is a rate at which a unit
+# leaves at once.
 NUMBERS = {
-    "float64": {"noise": 1e-13, "zero": 3.6e-15, "tiny": 1e-300, "nudge": 1e-30},
-    "float32": {"noise": 4.8e-7, "zero": 4.8e-7, "tiny": 1e-37, "nudge": 1e-22},
+    "float64": {"noise": 1e-13, "zero": 4e-15, "coarse": 1e-9, "tiny": 1e-300, "nudge": 1e-150},
+    "float32": {"noise": 5e-6, "zero": 1e-6, "coarse": 1e-4, "tiny": 1e-37, "nudge": 1e-22},
 }
 # Two breakpoints that are closer than this, in t, are one.
 SAME_T = 1e-12
@@ -62,7 +60,9 @@ class Group:
     """The switching functions of one node that share a form: one kink of an elementwise operator, or a choice.
 
     ``count`` is the number of candidates (0 for a kink), ``kink`` the kink's number. ``shape`` and ``order`` tell how
-    the program stores the units. The names are those of the program's tensors.
+    the program stores the units. The others are names of the program's tensors: what the pattern is; the functions,
+    their slopes and rates; per lane the smallest rate, and the smallest distance from the kink on the unit's own
+    side; the functions' and slopes' sizes, where they are written.
     """
 
     label: str
@@ -76,8 +76,8 @@ class Group:
     rate: str
     best: str
     lowest: str
-    scale: str
-    speed: str
+    size: str = ""
+    slope_size: str = ""
 
     @property
     def units(self) -> int:
@@ -97,60 +97,45 @@ class Group:
         return numbers.transpose(self.order).reshape(-1)
 
 
-def _number(e: Emitter, key: str) -> str:
-    return e.constant(np.array(NUMBERS[e.dtype.name][key]), key)
-
-
 @dataclass(frozen=True)
-class Magnitudes:
-    """How large a node's switching functions and their slopes would be if nothing cancelled, per lane.
+class Sizes:
+    """A node's switching functions and their slopes in squares (see :meth:`Emitter.squared`), in their own forms.
 
-    That is the largest element of the tensors that the affine stage in front of the node reads, times the gain of
-    that stage. Rounding errors are small against these, whatever the sums come to. Names of (lanes,) tensors.
+    The root of such a square is a number's size: what it would be if nothing cancelled. The size of ``sum w x + b`` is
+    the root of ``sum w^2 (x^2 + size(x)^2) + b^2``. Rounding errors are small against it, those of this sum and, since
+    the sizes of its terms are in it, those of the sums before.
     """
 
-    value: str
-    slope: str
+    value: Kinks | Choice
+    slope: Kinks | Choice
 
 
 @dataclass(frozen=True)
-class Gain:
-    """An affine stage's response to independent standard normal inputs (its largest element), and to zeros."""
+class Switched:
+    """What was written for a switching node: its output, the output's slope, the squares of both, if asked for."""
 
-    factor: float
-    at_zero: float
-
-
-def magnitudes(e: Emitter, sources: Sequence[tuple[Lanes, Lanes]], gain: Gain) -> Magnitudes:
-    """Magnitudes from (value, slope) of the tensors that feed an affine stage of the given gain."""
-    found: list[str] = []
-    for position in (0, 1):
-        sizes = []
-        for source in sources:
-            x = source[position]
-            size = x.name if x.name in e.nonnegative else e.one("Abs", x.name)
-            axes = e.constant(np.arange(1, len(x.shape) + 1), "axes")
-            sizes.append(e.one("ReduceMax", size, axes, keepdims=0) if x.shape else size)
-        size = sizes[0] if len(sizes) == 1 else e.one("Max", *sizes)
-        found.append(e.one("Mul", size, e.constant(np.array(max(gain.factor, 1e-30)), "gain")))
-    value = e.one("Add", *found)
-    if gain.at_zero:
-        value = e.one("Add", value, e.constant(np.array(gain.at_zero)))
-    return Magnitudes(value, found[1])
+    out: Lanes
+    slope: Lanes
+    squares: Lanes | None
+    slope_squares: Lanes | None
+    groups: list[Group]
 
 
-def output_size(e: Emitter, sources: Sequence[tuple[Lanes, Lanes]], gain: Gain, cancelled: Sequence[Magnitudes]) -> str:
-    """The magnitude of the output's stage, a tenth of what its switching nodes add up included, (lanes,)."""
-    size = magnitudes(e, sources, gain).value
-    for one in cancelled:
-        share = e.one("Mul", one.value, e.constant(np.array(0.1 * gain.factor)))
-        size = e.one("Max", size, share)
-    return size
+def squares(e: Emitter, x: Lanes, rounding: Lanes | None) -> Lanes:
+    """``x^2 + size(x)^2`` of an element, in single precision; ``rounding``: the latter, ``x^2`` if it is left out."""
+    narrow = replace(x, name=e.one("Clip", x.name, *(e.constant(np.array(limit)) for limit in (-1e17, 1e17))))
+    narrow = e.cast(narrow, "float32")
+    squared = replace(narrow, name=e.one("Mul", narrow.name, narrow.name))
+    return e.combine("Add", squared, squared if rounding is None else e.reorder(rounding, x.order))
 
 
-def _per_lane(e: Emitter, name: str, rank: int) -> str:
-    """A (lanes,) tensor as (lanes, 1, ...)."""
-    return e.view(name, (1,) * (rank - 1)) if rank > 1 else name
+def _size(e: Emitter, squared: Lanes, like: Lanes, offset: Array) -> tuple[str, str]:
+    """Sizes in another tensor's layout: in single precision, and in the program's type."""
+    with e.squared({}, {}):
+        if np.any(offset):
+            squared = e.elementwise("Add", squared, offset)
+        root = e.root(e.reorder(squared, like.order))
+    return root.name, e.cast(root, e.dtype.name, "float32").name
 
 
 def _lowest(e: Emitter, name: str, rank: int, hint: str) -> str:
@@ -158,64 +143,6 @@ def _lowest(e: Emitter, name: str, rank: int, hint: str) -> str:
     if rank == 1:
         return e.one("Identity", name, hint=hint)
     return e.one("ReduceMin", name, e.constant(np.arange(1, rank), "axes"), keepdims=0, hint=hint)
-
-
-def _at_least(e: Emitter, name: str, key: str) -> str:
-    """Elements below one of :data:`NUMBERS` become it (onnxruntime's Max takes three times as long)."""
-    return e.one("Clip", name, _number(e, key))
-
-
-def _as_number(e: Emitter, condition: str) -> str:
-    # TensorProto's numbers: 1 float, 11 double.
-    return e.one("Cast", condition, to=11 if e.dtype == np.float64 else 1)
-
-
-def emit_kinks(
-    e: Emitter, label: str, value: Kinks, slope: Kinks, mode: str, sizes: Magnitudes, states: list[Value]
-) -> tuple[Lanes, Lanes, list[Group]]:
-    """Write an elementwise switching node. Returns its output, the output's slope, and one group per kink.
-
-    In mode STEP the states become program inputs, appended to ``states``: +1 above the kink, -1 below.
-    """
-    z, s = value.argument, slope.argument
-    rank = len(z.shape) + 1
-    out, out_slope = _times(e, z, value.base), _times(e, s, value.base)
-    groups: list[Group] = []
-    for number, (kink, jump) in enumerate(zip(value.kinks, value.jumps, strict=True)):
-        g = e.elementwise("Sub", z, kink) if np.any(kink) else z
-        hints = {key: f"{key}/{number}" for key in ("state", "rate", "best", "lowest")}
-        if mode == STEP:
-            state = e.fresh(hints["state"])
-            states.append(Value(state, e.dtype.name, (LANES, *z.physical)))
-        else:
-            state = _fresh_kink(e, g, s, rank, sizes, hints["state"])
-        distance = e.one("Mul", state, g.name)
-        # A unit above its kink whose function is identically zero belongs below it: the nudge makes it leave.
-        towards = e.one("Mul", state, e.one("Sub", s.name, _number(e, "nudge")))
-        rate = e.one("Div", towards, _at_least(e, distance, "tiny"), hint=hints["rate"])
-        best = _lowest(e, rate, rank, hints["best"])
-        lowest = _lowest(e, distance, rank, hints["lowest"])
-        # A kink far from zero is subtracted from the argument, and is rounded with it.
-        offset = float(np.abs(kink).max(initial=0.0))
-        scale = e.one("Add", sizes.value, e.constant(np.array(offset))) if offset else sizes.value
-        groups.append(
-            Group(label, number, 0, z.shape, z.order, state, g.name, s.name, rate, best, lowest, scale, sizes.slope)
-        )
-        above = e.one("Relu", state)
-        part = _times(e, Lanes(e.one("Mul", above, g.name), z.shape, z.order), jump)
-        part_slope = _times(e, Lanes(e.one("Mul", above, s.name), z.shape, z.order), jump)
-        assert part is not None
-        assert part_slope is not None
-        if out is None and np.all(jump > 0):
-            e.nonnegative.add(part.name)
-        out = part if out is None else e.combine("Add", out, part)
-        out_slope = part_slope if out_slope is None else e.combine("Add", out_slope, part_slope)
-    if out is None or out_slope is None:
-        out = e.elementwise("Mul", z, np.zeros(()))
-        out_slope = e.elementwise("Mul", s, np.zeros(()))
-    if np.any(value.offset):
-        out = e.elementwise("Add", out, value.offset)
-    return out, out_slope, groups
 
 
 def _times(e: Emitter, x: Lanes, factor: Array) -> Lanes | None:
@@ -226,63 +153,225 @@ def _times(e: Emitter, x: Lanes, factor: Array) -> Lanes | None:
     return x if np.all(factor == 1) else e.elementwise("Mul", x, factor)
 
 
-def _fresh_kink(e: Emitter, g: Lanes, s: Lanes, rank: int, sizes: Magnitudes, hint: str) -> str:
+def _total(e: Emitter, terms: Sequence[Lanes | None], constant: Array) -> Lanes | None:
+    """The sum of terms (None: zero) and a constant; None if there is no term."""
+    found = [term for term in terms if term is not None]
+    if not found:
+        return None
+    total = found[0]
+    for term in found[1:]:
+        total = e.combine("Add", total, term)
+    return e.elementwise("Add", total, constant) if np.any(constant) else total
+
+
+def emit_kinks(
+    e: Emitter,
+    label: str,
+    value: Kinks,
+    slope: Kinks,
+    mode: str,
+    sizes: Sizes | None,
+    states: list[Value],
+    doubt: float = 0.0,
+) -> Switched:
+    """Write an elementwise switching node; one group per kink.
+
+    In mode STEP the states become program inputs, appended to ``states``: +1 above the kink, -1 below. In mode FRESH
+    ``sizes`` are needed. ``doubt``: the squares of the output are those of any branch, not of the present one alone,
+    where a unit is closer to its kink than this, relative to its size.
+    """
+    z, s = value.argument, slope.argument
+    rank = len(z.shape) + 1
+    groups: list[Group] = []
+    gradient: list[Lanes | None] = []
+    constant: list[Lanes | None] = []
+    near: list[Lanes] = []
+    for number, (kink, jump) in enumerate(zip(value.kinks, value.jumps, strict=True)):
+        g = e.elementwise("Sub", z, kink) if np.any(kink) else z
+        hints = {key: f"{key}/{number}" for key in ("state", "rate", "best", "lowest")}
+        size = slope_size = wide = slope_wide = ""
+        if sizes is not None:
+            assert isinstance(sizes.value, Kinks)
+            assert isinstance(sizes.slope, Kinks)
+            size, wide = _size(e, sizes.value.argument, z, kink)
+            slope_size, slope_wide = _size(e, sizes.slope.argument, s, _ZERO)
+        if mode == STEP:
+            state = e.fresh(hints["state"])
+            states.append(Value(state, e.dtype.name, (LANES, *z.physical)))
+        else:
+            state = _fresh_kink(e, g.name, s.name, wide, slope_wide, hints["state"])
+        distance = e.one("Mul", state, g.name)
+        # A unit above its kink whose function is identically zero belongs below it: the nudge makes it leave.
+        nudge = e.number(NUMBERS[e.dtype.name]["nudge"], rank)
+        towards = e.one("Mul", state, e.one("Sub", s.name, nudge))
+        rate = e.one("Div", towards, e.at_least(distance, NUMBERS[e.dtype.name]["tiny"]), hint=hints["rate"])
+        groups.append(
+            Group(
+                label,
+                number,
+                0,
+                z.shape,
+                z.order,
+                state,
+                g.name,
+                s.name,
+                rate,
+                _lowest(e, rate, rank, hints["best"]),
+                _lowest(e, distance, rank, hints["lowest"]),
+                size,
+                slope_size,
+            )
+        )
+        above = Lanes(e.one("Relu", state), z.shape, z.order)
+        gradient.append(_times(e, above, jump))
+        constant.append(_times(e, above, -np.asarray(jump) * kink))
+        if doubt:
+            limit = e.one("Mul", wide, e.constant(np.array(doubt)))
+            close = e.one("LessOrEqual", e.one("Abs", g.name), limit)
+            near.append(Lanes(e.one("Cast", close, to=ELEMENT_TYPES["float32"]), z.shape, z.order))
+    factor = _total(e, gradient, value.base)
+    # On every branch the output is written as that branch's own line, which is exactly constant where it is flat.
+    if factor is None:
+        outs = [_times(e, x, value.base) or e.elementwise("Mul", x, _ZERO) for x in (z, s)]
+    else:
+        outs = [e.combine("Mul", factor, x) for x in (z, s)]
+    out, out_slope = outs
+    flat = _total(e, constant, value.offset)
+    if flat is not None:
+        out = e.combine("Add", out, flat)
+    elif np.any(value.offset):
+        out = e.elementwise("Add", out, value.offset)
+    if sizes is None:
+        return Switched(out, out_slope, None, None, groups)
+    made: list[Lanes] = []
+    for held, x, at_kink in ((sizes.value, out, near), (sizes.slope, out_slope, [])):
+        assert isinstance(held, Kinks)
+        made.append(squares(e, x, _bent(e, e.reorder(held.argument, z.order), factor, value, at_kink)))
+    return Switched(out, out_slope, made[0], made[1], groups)
+
+
+def _bent(e: Emitter, squared: Lanes, factor: Lanes | None, form: Kinks, near: Sequence[Lanes]) -> Lanes:
+    """Squares of sizes behind the present branch, or the steepest one for units that are ``near`` a kink."""
+    steepest = np.abs(np.asarray(form.base)) + sum((np.abs(np.asarray(jump)) for jump in form.jumps), start=_ZERO)
+    if factor is None:
+        with e.squared({}, {}):
+            return e.elementwise("Mul", squared, np.asarray(form.base))
+    narrow = e.cast(factor, "float32")
+    with e.squared({}, {}):
+        weight = e.combine("Mul", narrow, narrow)
+        for close in near:
+            weight = e.combine("Max", weight, e.elementwise("Mul", close, steepest))
+        return e.combine("Mul", squared, weight)
+
+
+def _fresh_kink(e: Emitter, g: str, s: str, wide: str, slope_wide: str, hint: str) -> str:
     """The state that a path entering at this place is in: by sign; by the slope's sign where the value is zero."""
-    size, speed = e.one("Abs", g.name), e.one("Abs", s.name)
-    high, fast = _per_lane(e, sizes.value, rank), _per_lane(e, sizes.slope, rank)
-    still_at = e.one("Mul", fast, _number(e, "noise"))
+    numbers = NUMBERS[e.dtype.name]
+    size, speed = e.one("Abs", g), e.one("Abs", s)
+
+    def share(name: str, part: float) -> str:
+        return e.one("Mul", name, e.constant(np.array(part)))
+
+    still_at = share(slope_wide, numbers["noise"])
     still = e.one("LessOrEqual", speed, still_at)
-    near = e.one("Max", e.one("Mul", speed, e.constant(np.array(SAME_T))), e.one("Mul", high, _number(e, "zero")))
-    at_kink = e.one("LessOrEqual", size, near)
-    zero = e.one("And", still, e.one("LessOrEqual", size, e.one("Mul", high, _number(e, "noise"))))
+    at_kink = e.one("LessOrEqual", size, e.one("Max", share(speed, SAME_T), share(wide, numbers["zero"])))
+    zero = e.one("And", still, e.one("LessOrEqual", size, share(wide, numbers["noise"])))
     at_kink = e.one("Or", at_kink, zero)
-    rising = e.one("Greater", s.name, still_at)
-    positive = e.one("Greater", g.name, e.constant(np.zeros(())))
+    rising = e.one("Greater", s, still_at)
+    positive = e.one("Greater", g, e.constant(np.zeros(())))
     up = e.one("Or", e.one("And", at_kink, rising), e.one("And", e.one("Not", at_kink), positive))
-    double = e.one("Mul", _as_number(e, up), e.constant(np.array(2.0)))
+    double = share(e.one("Cast", up, to=ELEMENT_TYPES[e.dtype.name]), 2.0)
     return e.one("Sub", double, e.constant(np.array(1.0)), hint=hint)
 
 
 def emit_choice(
-    e: Emitter, label: str, value: Choice, slope: Choice, mode: str, sizes: Magnitudes, states: list[Value]
-) -> tuple[Lanes, Lanes, list[Group]]:
+    e: Emitter,
+    label: str,
+    value: Choice,
+    slope: Choice,
+    mode: str,
+    sizes: Sizes | None,
+    states: list[Value],
+    doubt: float = 0.0,
+) -> Switched:
     """Write a choosing node. As :func:`emit_kinks`; the state is the winning candidate's number, (lanes, 1, units)."""
     z, s = value.candidates, slope.candidates
     hints = {key: f"{key}/0" for key in ("state", "rate", "best", "lowest")}
+    size = slope_size = wide = slope_wide = squared = slope_squared = ""
+    if sizes is not None:
+        assert isinstance(sizes.value, Choice)
+        assert isinstance(sizes.slope, Choice)
+        squared, slope_squared = sizes.value.candidates, sizes.slope.candidates
+        shape = (value.count, prod(value.shape))
+        like = Lanes(z, shape, (0, 1))
+        size, wide = _size(e, Lanes(squared, shape, (0, 1)), like, _ZERO)
+        slope_size, slope_wide = _size(e, Lanes(slope_squared, shape, (0, 1)), like, _ZERO)
     if mode == STEP:
         state = e.fresh(hints["state"])
         states.append(Value(state, "int64", (LANES, 1, prod(value.shape))))
     else:
-        state = _fresh_choice(e, z, s, sizes, hints["state"])
+        state = _fresh_choice(e, z, s, wide, slope_wide, hints["state"])
     winner = e.one("GatherElements", z, state, axis=1)
     winner_slope = e.one("GatherElements", s, state, axis=1)
     distance = e.one("Sub", winner, z)
     towards = e.one("Sub", winner_slope, s)
-    rate = e.one("Div", towards, _at_least(e, distance, "tiny"), hint=hints["rate"])
-    best = _lowest(e, rate, 3, hints["best"])
-    lowest = _lowest(e, distance, 3, hints["lowest"])
+    rate = e.one("Div", towards, e.at_least(distance, NUMBERS[e.dtype.name]["tiny"]), hint=hints["rate"])
     group = Group(
-        label, 0, value.count, value.shape, value.order, state, z, s, rate, best, lowest, sizes.value, sizes.slope
+        label,
+        0,
+        value.count,
+        value.shape,
+        value.order,
+        state,
+        z,
+        s,
+        rate,
+        _lowest(e, rate, 3, hints["best"]),
+        _lowest(e, distance, 3, hints["lowest"]),
+        size,
+        slope_size,
     )
-    outs: list[Lanes] = []
-    for chosen in (winner, winner_slope):
-        signed = chosen if value.sign > 0 else e.one("Neg", chosen)
-        physical = tuple(value.shape[axis] for axis in value.order)
-        outs.append(Lanes(e.view(signed, physical), value.shape, value.order))
-    return outs[0], outs[1], [group]
+    physical = tuple(value.shape[axis] for axis in value.order)
+
+    def placed(chosen: str) -> Lanes:
+        return Lanes(e.view(chosen, physical), value.shape, value.order)
+
+    out, out_slope = (placed(chosen if value.sign > 0 else e.one("Neg", chosen)) for chosen in (winner, winner_slope))
+    if sizes is None:
+        return Switched(out, out_slope, None, None, [group])
+    rounding = e.one("GatherElements", squared, state, axis=1)
+    slope_rounding = e.one("GatherElements", slope_squared, state, axis=1)
+    if doubt:
+        limit = e.one("Mul", wide, e.constant(np.array(doubt)))
+        close = e.one("Cast", e.one("LessOrEqual", distance, limit), to=ELEMENT_TYPES["float32"])
+        largest = e.one("ReduceMax", e.one("Mul", squared, close), e.constant(np.array([1]), "axes"), keepdims=1)
+        rounding = e.one("Max", rounding, largest)
+    made = [squares(e, x, placed(held)) for x, held in ((out, rounding), (out_slope, slope_rounding))]
+    return Switched(out, out_slope, made[0], made[1], [group])
 
 
-def _fresh_choice(e: Emitter, z: str, s: str, sizes: Magnitudes, hint: str) -> str:
+def _fresh_choice(e: Emitter, z: str, s: str, wide: str, slope_wide: str, hint: str) -> str:
     """The first of the candidates that lead, and keep leading as the path goes on."""
-    axis = e.constant(np.array([1]), "axes")
+    numbers, axis = NUMBERS[e.dtype.name], e.constant(np.array([1]), "axes")
+
+    def best(held: str) -> tuple[str, str, str]:
+        """The largest candidate, its slope and its sizes."""
+        first = e.one("ArgMax", held, axis=1, keepdims=1)
+        chosen = [e.one("GatherElements", x, first, axis=1) for x in (s, wide, slope_wide)]
+        return chosen[0], chosen[1], chosen[2]
+
+    def share(name: str, part: float) -> str:
+        return e.one("Mul", name, e.constant(np.array(part)))
+
     lead = e.one("ReduceMax", z, axis, keepdims=1)
-    high, fast = _per_lane(e, sizes.value, 3), _per_lane(e, sizes.slope, 3)
-    near = e.one("Max", e.one("Mul", high, _number(e, "zero")), e.one("Mul", fast, e.constant(np.array(SAME_T))))
+    lead_slope, lead_size, _ = best(z)
+    approach = share(e.one("Abs", e.one("Sub", lead_slope, s)), SAME_T)
+    near = e.one("Max", share(e.one("Add", wide, lead_size), numbers["zero"]), approach)
     leading = e.one("LessOrEqual", e.one("Sub", lead, z), near)
-    low = e.constant(np.array(LOWEST[e.dtype.name]))
-    kept = e.one("Where", leading, s, low)
-    top = e.one("Sub", e.one("ReduceMax", kept, axis, keepdims=1), e.one("Mul", fast, _number(e, "noise")))
-    stays = _as_number(e, e.one("GreaterOrEqual", kept, top))
+    kept = e.one("Where", leading, s, e.constant(np.array(LOWEST[e.dtype.name])))
+    top, _, top_size = best(kept)
+    least = e.one("Sub", top, share(e.one("Add", slope_wide, top_size), numbers["noise"]))
+    stays = e.one("Cast", e.one("GreaterOrEqual", kept, least), to=ELEMENT_TYPES[e.dtype.name])
     return e.one("ArgMax", stays, axis=1, keepdims=1, hint=hint)
 
 
@@ -323,11 +412,11 @@ def _abs(e: Emitter, node: Node, operands: Operands, slope: bool) -> Kinks:
 def _bounds(node: Node, operands: Sequence[object]) -> tuple[float | None, float | None]:
     """Clip's bounds, None where it has none. Exporters also write an open bound as float32's largest number."""
     found: list[float | None] = []
-    for position, key in ((1, "min"), (2, "max")):
+    for position, key, sign in ((1, "min", -1.0), (2, "max", 1.0)):
         given = operands[position] if len(operands) > position else None
         bound = given if given is not None else node.attributes.get(key)
         number = None if bound is None or np.size(bound) == 0 else float(np.asarray(bound).ravel()[0])  # type: ignore[arg-type]
-        found.append(None if number is None or abs(number) >= 3.4e38 else number)
+        found.append(None if number is None or sign * number >= 3.4e38 else number)
     return found[0], found[1]
 
 
@@ -390,6 +479,7 @@ register(
         "Clip",
         switching(0),
         switch=_clip,
+        infinite=True,
         samples=(
             Sample(((2, 6), np.array(-0.3, np.float32), np.array(0.4, np.float32))),
             Sample(((2, 6), None, np.array(0.4, np.float32))),
@@ -449,7 +539,7 @@ def _max_pool(e: Emitter, node: Node, operands: Operands, slope: bool) -> Choice
     x = _argument(operands)
     kernel = ints(node.attributes["kernel_shape"])
     size = x.shape[2:]
-    strides, dilations, pads = window_of(node, size, kernel)
+    strides, dilations, pads = window_of(node, size, kernel, pooling=True)
     shape = e.shapes[node.outputs[0]]
     out = shape[2:]
     widths: dict[int, tuple[int, int]] = {}
@@ -485,8 +575,8 @@ _folds = (
     Sample(((2, 3),), {"keepdims": 0}, 12),
     Sample(((2, 3, 4), np.array([1])), {}, 18),
 )
-register(OpRule("Max", switching(), switch=_extreme(1), samples=_extremes))
-register(OpRule("Min", switching(), switch=_extreme(-1), samples=_extremes))
+register(OpRule("Max", switching(), switch=_extreme(1), infinite=True, samples=_extremes))
+register(OpRule("Min", switching(), switch=_extreme(-1), infinite=True, samples=_extremes))
 register(OpRule("ReduceMax", switching(0), switch=_reduced(1), samples=_folds))
 register(OpRule("ReduceMin", switching(0), switch=_reduced(-1), samples=_folds))
 register(
@@ -628,7 +718,7 @@ def _recognise_from(node: Node, condition: Node, lookup: Lookup, stop: str) -> _
     high = above.lines[high_index]
     values = [a * place + b for a, b in (low, high)]
     # The constants are float32: what its rounding explains is no jump.
-    if abs(values[0] - values[1]) > 1e-6 * max(1.0, abs(place), *map(abs, values)):
+    if abs(values[0] - values[1]) > 1e-6 * max(abs(place), *map(abs, values)):
         return None
     lines.append(low)
     breaks.append(place)
@@ -705,6 +795,7 @@ register(
         _where,
         _where_switch,
         reads=_where_reads,
+        infinite=True,
         samples=(
             Sample((np.array([[True, False, True]]), (2, 3), (2, 3))),
             Sample((np.array([[True], [False]]), (3,), np.array(0.5, np.float32))),
@@ -716,6 +807,15 @@ for _comparison in _COMPARISONS:
 
 
 # ---- smooth or discontinuous operators, with the reason for which they are refused
+
+
+def _always(node: Node, facts: Facts) -> bool:
+    return True
+
+
+def _never(node: Node, facts: Facts) -> bool:
+    return False
+
 
 _SMOOTH = "smooth, not piecewise affine"
 _JUMPS = "discontinuous: piecewise constant in what depends on the input"
@@ -736,7 +836,7 @@ _REASONS = {
     ),
     _JUMPS: (
         "Sign Floor Ceil Round ArgMin Equal Not And Or Xor IsNaN IsInf Mod BitShift Hardmax OneHot NonZero Unique "
-        "TopK MaxUnpool Compress Binarizer"
+        "TopK MaxUnpool Binarizer"
     ),
     _NORM: (
         "LayerNormalization InstanceNormalization GroupNormalization RMSNormalization LRN LpNormalization "
@@ -756,4 +856,4 @@ _REASONS = {
 }
 for _reason, _names in _REASONS.items():
     for _op in _names.split():
-        register(OpRule(_op, refuse(_reason), random=_reason == _RANDOM))
+        register(OpRule(_op, refuse(_reason), random=_always if _reason == _RANDOM else _never))

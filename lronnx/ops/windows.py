@@ -28,8 +28,13 @@ def _weights(*shape: int) -> Array:
     return _random.standard_normal(shape).astype(np.float32)
 
 
-def window_of(node: Node, size: Sequence[int], kernel: Sequence[int]) -> tuple[list[int], list[int], list[list[int]]]:
-    """Strides, dilations and [begin, end] pads per spatial axis of a convolution or pooling node."""
+def window_of(
+    node: Node, size: Sequence[int], kernel: Sequence[int], *, pooling: bool = False
+) -> tuple[list[int], list[int], list[list[int]]]:
+    """Strides, dilations and [begin, end] pads per spatial axis of a convolution or pooling node.
+
+    For SAME padding onnxruntime measures the dilated window of a convolution, but the undilated one of a pooling.
+    """
     rank = len(size)
     strides = list(ints(node.attributes.get("strides"), (1,) * rank))
     dilations = list(ints(node.attributes.get("dilations"), (1,) * rank))
@@ -39,7 +44,7 @@ def window_of(node: Node, size: Sequence[int], kernel: Sequence[int]) -> tuple[l
         return strides, dilations, [[pads[i], pads[i + rank]] for i in range(rank)]
     pairs: list[list[int]] = []
     for i in range(rank):
-        extent = dilations[i] * (kernel[i] - 1) + 1
+        extent = kernel[i] if pooling else dilations[i] * (kernel[i] - 1) + 1
         total = max((ceil(size[i] / strides[i]) - 1) * strides[i] + extent - size[i], 0)
         small = total // 2
         pairs.append(
@@ -341,10 +346,10 @@ def _average_pool(e: Emitter, node: Node, operands: Operands, slope: bool) -> li
     assert isinstance(x, Lanes)
     kernel = ints(node.attributes["kernel_shape"])
     size = x.shape[2:]
-    strides, dilations, pads = window_of(node, size, kernel)
+    strides, dilations, pads = window_of(node, size, kernel, pooling=True)
     out = e.shapes[node.outputs[0]][2:]
     plain = not any(map(any, pads)) and set(dilations) == {1}
-    if e.native and plain and _covers(size, kernel, strides, dilations, out):
+    if e.pools and plain and _covers(size, kernel, strides, dilations, out):
         flat = e.view(e.row_major(x).name, (x.shape[1], *size))
         made = e.one("AveragePool", flat, kernel_shape=kernel, strides=tuple(strides))
         return [Lanes(e.view(made, (*x.shape[:2], *out)), (*x.shape[:2], *out), row_major_order(len(x.shape)))]
@@ -373,7 +378,8 @@ def _global_average_pool(e: Emitter, node: Node, operands: Operands, slope: bool
     x = operands[0]
     assert isinstance(x, Lanes)
     axes = e.constant(np.array(sorted(x.axis(i) for i in range(2, len(x.shape))), np.int64), "axes")
-    name = e.one("ReduceMean", x.name, axes, keepdims=1)
+    total = e.one("ReduceSum", x.name, axes, keepdims=1)
+    name = e.one("Mul", total, e.constant(np.array(1.0 / prod(x.shape[2:]))))
     return [Lanes(name, x.shape[:2] + (1,) * (len(x.shape) - 2), x.order)]
 
 
@@ -415,6 +421,8 @@ def resize_matrix(
             x = 0.0 if n_out == 1 else y * (n_in - 1) / (n_out - 1)
         elif coordinates == "asymmetric":
             x = y / scale
+        elif coordinates == "tf_half_pixel_for_nn":
+            x = (y + 0.5) / scale
         elif coordinates == "pytorch_half_pixel":
             x = (y + 0.5) / scale - 0.5 if n_out > 1 else 0.0
         elif coordinates == "half_pixel_symmetric":
@@ -453,7 +461,9 @@ def _nearest(e: Emitter, node: Node, operands: Operands, x: Lanes, axis: int) ->
     """
     own = np.arange(x.shape[axis], dtype=np.float32).reshape(-1, *(1,) * (len(x.shape) - axis - 1))
     data = np.broadcast_to(own, x.shape)
-    arrays = [np.ascontiguousarray(data), *(None if isinstance(a, Lanes) else a for a in operands[1:])]
+    # From opset 13 on an operand may be left out, and exporters write an empty one instead; before, it may not.
+    others = [a if isinstance(a, np.ndarray) and (a.size or e.opset < 13) else None for a in operands[1:]]
+    arrays = [np.ascontiguousarray(data), *others]
     moved = np.moveaxis(e.probe(node, arrays)[0], axis, 0)
     return np.rint(moved.reshape(moved.shape[0], -1)[:, 0]).astype(np.int64)
 
@@ -472,6 +482,9 @@ def _resize(e: Emitter, node: Node, operands: Operands, slope: bool) -> list[Lan
     out = e.shapes[node.outputs[0]]
     mode = str(node.attributes.get("mode", "nearest"))
     coordinates = str(node.attributes.get("coordinate_transformation_mode", "asymmetric" if old else "half_pixel"))
+    if mode != "nearest" and out == x.shape:
+        # onnxruntime copies, whatever the scales.
+        return [x]
     for i, axis in enumerate(axes):
         n_in, n_out = x.shape[axis], out[axis]
         shape = (*x.shape[:axis], n_out, *x.shape[axis + 1 :])
