@@ -612,7 +612,8 @@ class Network:
         directions = np.broadcast_to(end - start, points.shape)
         feeds = {linearize.POINT: points.astype(np.float32), linearize.DIRECTION: directions.astype(np.float32)}
         sizes = sized(feeds)[sized.outputs.index(linearize.SIZE)].astype(np.float64)
-        known = np.where(np.isfinite(sizes), sizes, np.abs(exact))
+        # Squares of very small or large numbers are none; but no size is below the number itself.
+        known = np.maximum(np.where(np.isfinite(sizes), sizes, 0.0), np.abs(exact))
         # What is found here is rounded as well, and so are the places.
         allowed = ROUNDING[coarsest] * known + ROUNDING[PRECISIONS[precision]] * known.max(axis=0)
         errors = np.abs(exact - np.stack([value for _, value in places]))
