@@ -53,13 +53,15 @@ def build(
     native: bool,
     sizes: bool,
     doubt: float = 0.0,
+    public: bool = False,
 ) -> Program:
     """Rewrite a labelled graph as a program.
 
     ``contents`` and ``shapes`` as in :func:`lronnx.dependence.label`. ``dtype``: float64 or float32; ``native``:
     whether the runtime convolves in that type. ``sizes``: also write sizes, which mode FRESH needs; ``doubt``: how
-    close to its kink, relative to its size, a unit may be on either branch as far as sizes are concerned. Raises
-    ModelError if the result is not a valid program.
+    close to its kink, relative to its size, a unit may be on either branch as far as sizes are concerned. ``public``:
+    for other readers than the walk, with outputs named after the network's nodes (see the README). Raises ModelError
+    if the result is not a valid program.
     """
     e = _emitter(source, labels, shapes, dtype, native)
     shape = shapes[input_name]
@@ -117,9 +119,16 @@ def build(
             rounding = squared[0].get(labels.output) or e.held(np.zeros(results[0].shape), True)
             flat = e.reshape(e.row_major(rounding), (rounding.size,))
             outputs.append(Value(e.root(flat, SIZE).name, "float32", (LANES, rounding.size)))
+    if public:
+        outputs = [value for value in outputs if value.name != SIZE]
+        for group in groups:
+            e.scope(group.label)
+            for hint in ("branch", "function", "function_slope", "rate"):
+                outputs.append(_shown(e, group, hint))
+        return Program(e.program(source.name or "network", inputs, outputs, PROGRAM_OPSET), (), mode, dtype, sizes)
     for group in groups:
         if mode == FRESH:
-            outputs.append(Value(group.state, "int64" if group.count else dtype, (LANES, *group.physical)))
+            outputs.append(Value(group.state, _state_type(group, dtype), (LANES, *group.physical)))
         compared = (group.count, group.units) if group.count else group.physical
         shown = [e.stored(name, compared) for name in (group.value, group.slope, group.rate)]
         outputs += [Value(name, dtype, (LANES, *physical)) for name, physical in shown]
@@ -131,6 +140,25 @@ def build(
     inputs += [value for value in states if mode == STEP]
     graph = e.program(source.name or "network", inputs, distinct.values(), PROGRAM_OPSET)
     return Program(graph, tuple(_as_stored(e, group) for group in groups), mode, dtype, sizes)
+
+
+def _shown(e: Emitter, group: Group, hint: str) -> Value:
+    """One of a group's tensors under a name for readers, in the network's own order: one per unit or candidate."""
+    name = {"branch": group.state, "function": group.value, "function_slope": group.slope, "rate": group.rate}[hint]
+    dtype = _state_type(group, e.dtype.name) if hint == "branch" else e.dtype.name
+    shape, order = group.shape, group.order
+    front: tuple[int, ...] = ()
+    if group.count:
+        # Candidates come first.
+        front = () if hint == "branch" else (group.count,)
+        name = e.view(name, (*front, *(shape[axis] for axis in order)))
+    order = (*range(len(front)), *(axis + len(front) for axis in order))
+    tensor = e.row_major(Lanes(name, (*front, *shape), order))
+    return Value(e.rename(tensor.name, hint), dtype, (LANES, *tensor.shape))
+
+
+def _state_type(group: Group, dtype: str) -> str:
+    return "int64" if group.count else dtype
 
 
 def _switch(

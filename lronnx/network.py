@@ -404,7 +404,9 @@ class Network:
 
     # ---- programs
 
-    def _program(self, mode: str, precision: str, device: str, *, sizes: bool, doubt: float = 0.0) -> Program:
+    def _program(
+        self, mode: str, precision: str, device: str, *, sizes: bool, doubt: float = 0.0, public: bool = False
+    ) -> Program:
         study = self._study
         return linearize.build(
             study.model.graph,
@@ -418,6 +420,7 @@ class Network:
             native=precision == "single" or device == "cuda",
             sizes=sizes,
             doubt=doubt,
+            public=public,
         )
 
     def _runner(
@@ -444,12 +447,15 @@ class Network:
     def linearize(self, *, precision: str = "double") -> bytes:
         """The linearized program as an ONNX model.
 
-        Inputs ``point`` and ``direction``, (lanes, *input_shape); outputs ``value`` and ``slope``, (lanes, m),
-        of the linear region that the path from the point in that direction enters, and per switching function
-        its state, value, slope and rate (see the README). Raises InputError for an unknown precision.
+        Inputs ``point`` and ``direction``, (lanes, *input_shape); outputs ``value`` and ``slope``, (lanes, m), of the
+        linear region that the path from the point in that direction enters. Per switching node also NODE/branch (+1 or
+        -1: above or below the kink; or the winning candidate's number), NODE/function and NODE/function_slope (what is
+        zero at the kink, or what is chosen from), and NODE/rate: a unit with rate r < 0 leaves its branch -1/r further
+        along the direction. Of a node with several kinks the others' names end in _1, _2. Raises InputError for an
+        unknown precision.
         """
         _check_precision(precision)
-        program = self._program(FRESH, precision, "cpu", sizes=True)
+        program = self._program(FRESH, precision, "cpu", sizes=True, public=True)
         return onnx_io.to_bytes(program.graph, description=f"linearized from {self.name} (sha256 {self.sha256})")
 
     # ---- walks

@@ -1,0 +1,58 @@
+"""What the README shows is what happens: its transcript, its Python, and the commands it names."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+EXAMPLE = ROOT / "lronnx" / "example" / "digits.onnx"
+
+
+def run(*command: str, cwd: Path) -> str:
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120, encoding="utf-8")
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def snippets(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def test_the_transcript() -> None:
+    (shown,) = snippets("text")
+    printed = run(sys.executable, "-m", "lronnx", "walk", "--device", "cpu", cwd=ROOT)
+
+    def lines(text: str) -> list[str]:
+        # Seconds are as they are, passes depend on the number of cores, and the last digits of errors on the processor.
+        text = re.sub(r"seconds +\S+ +\d+ forward", "seconds forward", text)
+        return re.sub(r"within \S+ of", "within of", text).rstrip().splitlines()
+
+    assert lines(printed) == lines(shown)
+
+
+@pytest.mark.parametrize("number", range(2))
+def test_python(tmp_path: Path, number: int) -> None:
+    found = snippets("python")
+    assert len(found) == 2
+    shutil.copy(EXAMPLE, tmp_path / "model.onnx")
+    run(sys.executable, "-m", "lronnx", "linearize", "model.onnx", "-o", "program.onnx", cwd=tmp_path)
+    assert run(sys.executable, "-c", found[number], cwd=tmp_path)
+
+
+def test_the_script_for_the_linearized_program_has_ten_lines() -> None:
+    script = snippets("python")[1]
+    assert len([line for line in script.splitlines() if line.strip()]) <= 10
+    assert "lronnx" not in script
+
+
+def test_the_two_commands() -> None:
+    assert "pip install . && lronnx walk" in README
+    assert "pip install -c constraints.txt -e '.[test]' && pytest" in README
+    assert "pip install -qq -c constraints.txt -e '.[test]'" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
