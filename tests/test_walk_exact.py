@@ -18,10 +18,13 @@ from oracle import Analysis, analyse
 from strategies import GENERIC, LATTICE, Builder, Case, Tensor, dense_cases, image_cases, sequence_cases
 
 import lronnx
+from lronnx import walker
+from lronnx.crossing import advance
+from lronnx.walker import PatternError, Walker
 
 F = Fraction
 TOLERANCE = 1e-9
-OPTIONS: tuple[dict[str, Any], ...] = ({},)
+OPTIONS: tuple[dict[str, Any], ...] = ({}, {"lanes": 1})
 """Keyword arguments of ``Network.walk``; every case is walked once with each."""
 
 RANDOM = settings(
@@ -310,6 +313,73 @@ def test_the_comparison_rejects_every_fault(fault: Callable[[Any], None]) -> Non
     walk = rounded(found)
     fault(walk)
     assert differences(walk, found, model) != []
+
+
+# --- faults in the walk itself are noticed ------------------------------------------------------------------
+
+
+def ties_of_units() -> tuple[onnx.ModelProto, Any, Any]:
+    """Duplicated neurons, multiples of them, and a second layer that switches with the first."""
+    b = Builder((2,))
+    first = b.relu(b.gemm(b.input, [[1, 2], [1, 2], [-3, -6], [1, -1]], [0.5, 0.5, -1.5, 0]))
+    return b.model(b.relu(b.gemm(first, [[1, 1, -1, 2], [-1, 0.5, 1, 1]]))), [-1, -1], [2, 1]
+
+
+def sums_that_cancel() -> tuple[onnx.ModelProto, Any, Any]:
+    rng = np.random.default_rng(5)
+    weights = rng.standard_normal(8).astype(np.float32)
+    rows = np.array([rng.permutation(np.concatenate([weights, -weights])) for _ in range(64)])
+    b = Builder((16,))
+    return b.model(b.gemm(b.relu(b.gemm(b.input, rows)), np.ones((1, 64)))), [0.1] * 16, [0.7] * 16
+
+
+def _skip_ties(patch: pytest.MonkeyPatch) -> None:
+    """Of the units that leave together only the first is told."""
+    net = Walker._net
+    patch.setattr(Walker, "_net", lambda self, events: net(self, events)[:1])
+
+
+def _never_merge(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(walker, "cluster", lambda times: np.arange(len(times)))
+
+
+def _believe_noise(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Walker, "_clean", lambda *arguments: False)
+
+
+def _overshoot(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(walker, "advance", lambda best: (1 + 1e-6) * advance(best))
+
+
+def _leave_either_way(patch: pytest.MonkeyPatch) -> None:
+    """Units that move away from their kink are taken for leaving as well, if they are close to it."""
+    patch.setattr(walker, "pending", lambda rates, threshold: np.flatnonzero(np.abs(rates.ravel()) >= -threshold))
+
+
+WALK_FAULTS = [
+    (_skip_ties, ties_of_units),
+    (_never_merge, ties_of_units),
+    (_believe_noise, sums_that_cancel),
+    (_overshoot, ties_of_units),
+    (_leave_either_way, ties_of_units),
+]
+
+
+@pytest.mark.parametrize(("plant", "build"), WALK_FAULTS, ids=lambda f: f.__name__.strip("_"))
+def test_a_fault_in_the_walk_is_noticed(
+    monkeypatch: pytest.MonkeyPatch,
+    plant: Callable[[pytest.MonkeyPatch], None],
+    build: Callable[[], tuple[onnx.ModelProto, Any, Any]],
+) -> None:
+    model, start, end = build()
+    found = analyse(model, start, end)
+    assert all(differences(walk, found, model) == [] for walk in walks(model, start, end))
+    plant(monkeypatch)
+    try:
+        wrong = [differences(walk, found, model) for walk in walks(model, start, end)]
+    except PatternError:
+        return
+    assert any(wrong)
 
 
 # --- random networks ----------------------------------------------------------------------------------------
