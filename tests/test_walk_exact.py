@@ -18,8 +18,9 @@ from oracle import Analysis, analyse
 from strategies import GENERIC, LATTICE, Builder, Case, Tensor, dense_cases, image_cases, sequence_cases
 
 import lronnx
-from lronnx import walker
+from lronnx import joining, walker
 from lronnx.crossing import advance
+from lronnx.joining import Chain
 from lronnx.walker import PatternError, Walker
 
 F = Fraction
@@ -335,12 +336,12 @@ def sums_that_cancel() -> tuple[onnx.ModelProto, Any, Any]:
 
 def _skip_ties(patch: pytest.MonkeyPatch) -> None:
     """Of the units that leave together only the first is told."""
-    net = Walker._net
-    patch.setattr(Walker, "_net", lambda self, events: net(self, events)[:1])
+    net = Chain._net
+    patch.setattr(Chain, "_net", lambda self, events: net(self, events)[:1])
 
 
 def _never_merge(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(walker, "cluster", lambda times: np.arange(len(times)))
+    patch.setattr(joining, "cluster", lambda times: np.arange(len(times)))
 
 
 def _believe_noise(patch: pytest.MonkeyPatch) -> None:
