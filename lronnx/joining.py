@@ -36,14 +36,15 @@ class Border:
     """A group's pattern where a sub-interval begins, and the units about which rounding leaves doubt there.
 
     ``state``: branches, flat. ``doubtful``: flat over units (kinks) or (candidates, units): so close to the kink, or
-    to the winner, that rounding decides; ``still``: moreover they do not move relative to it. ``offsets``: how far from
-    the border, in t, the others of them are at the kink, by flat position.
+    to the winner, that rounding decides; ``still``: moreover they do not move relative to it. ``offsets``: of the
+    others of them, by flat position, how far from the border, in t, they are at the kink, and how well rounding lets
+    one tell.
     """
 
     state: Branches
     doubtful: NDArray[np.uint8]
     still: NDArray[np.uint8]
-    offsets: dict[int, float]
+    offsets: dict[int, tuple[float, float]]
 
 
 @dataclass
@@ -54,6 +55,8 @@ class Interval:
     start: float
     end: float
     times: list[float] = field(default_factory=list)
+    # Steps to another place.
+    moves: int = 0
     values: list[Floats] = field(default_factory=list)
     slopes: list[Floats] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
@@ -159,6 +162,15 @@ class Chain:
         """A segment that was walked to its end, where it has ``value`` and the pattern was computed afresh."""
         self.join_ready()
         _, wrong, _ = self._join(self.intervals[-1], borders, 1.0, last=True)
+        # A unit that is at its kink at the end, up to rounding, switches nowhere: as at the start.
+        at_end = {
+            (index, place % group.units): blur
+            for index, (group, border) in enumerate(zip(self.groups, borders, strict=True))
+            for place, (_, blur) in border.offsets.items()
+        }
+        self._events = [
+            entry for entry in self._events if 1.0 - entry[0] > at_end.get((entry[2].group, entry[2].place), 0.0)
+        ]
         return self._regions((1.0, value), self._mismatches + wrong, contradictions, True)
 
     def beginning(self, contradictions: int) -> SegmentResult:
@@ -280,7 +292,7 @@ class Chain:
                 elif not last:
                     shift = 0 if group.count else group.kink
                     # Not before the last switch of the sub-interval that ends here.
-                    when = max(t + border.offsets[where], part.times[-1])
+                    when = max(t + border.offsets[where][0], part.times[-1])
                     events.append(Event(when, 0, index, unit, before + shift, after + shift))
         return events, wrong, history
 

@@ -7,7 +7,7 @@ switching functions and the rates at which they leave their branch are outputs o
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
@@ -50,20 +50,20 @@ def build(
     *,
     mode: str,
     dtype: str,
-    native: bool,
+    convolves: Collection[str],
     sizes: bool,
     doubt: float = 0.0,
     public: bool = False,
 ) -> Program:
     """Rewrite a labelled graph as a program.
 
-    ``contents`` and ``shapes`` as in :func:`lronnx.dependence.label`. ``dtype``: float64 or float32; ``native``:
-    whether the runtime convolves in that type. ``sizes``: also write sizes, which mode FRESH needs; ``doubt``: how
-    close to its kink, relative to its size, a unit may be on either branch as far as sizes are concerned. ``public``:
-    for other readers than the walk, with outputs named after the network's nodes (see the README). Raises ModelError
-    if the result is not a valid program.
+    ``contents`` and ``shapes`` as in :func:`lronnx.dependence.label`. ``dtype``: float64 or float32;
+    ``convolves``: for which types the runtime has convolution kernels. ``sizes``: also write sizes, which mode FRESH
+    needs; ``doubt``: how close to its kink, relative to its size, a unit may be on either branch as far as sizes are
+    concerned. ``public``: for other readers than the walk, with outputs named after the network's nodes (see the
+    README). Raises ModelError if the result is not a valid program.
     """
-    e = _emitter(source, labels, shapes, dtype, native)
+    e = _emitter(source, labels, shapes, dtype, convolves)
     shape = shapes[input_name]
     point, direction = e.fresh(POINT), e.fresh(DIRECTION)
     inputs = [Value(point, dtype, (LANES, *shape)), Value(direction, dtype, (LANES, *shape))]
@@ -118,7 +118,7 @@ def build(
         with e.squared(*squared):
             rounding = squared[0].get(labels.output) or e.held(np.zeros(results[0].shape), True)
             flat = e.reshape(e.row_major(rounding), (rounding.size,))
-            outputs.append(Value(e.root(flat, SIZE).name, "float32", (LANES, rounding.size)))
+            outputs.append(Value(e.root(flat, SIZE).name, "float64", (LANES, rounding.size)))
     if public:
         outputs = [value for value in outputs if value.name != SIZE]
         for group in groups:
@@ -134,7 +134,7 @@ def build(
         outputs += [Value(name, dtype, (LANES, *physical)) for name, physical in shown]
         outputs += [Value(name, dtype, (LANES,)) for name in (group.best, group.lowest)]
         if sizes:
-            outputs += [Value(name, "float32", (LANES, *compared)) for name in (group.size, group.slope_size)]
+            outputs += [Value(name, dtype, (LANES, *compared)) for name in (group.size, group.slope_size)]
     # Two groups may share a switching function (a tensor that two operators read).
     distinct = {value.name: value for value in outputs}
     inputs += [value for value in states if mode == STEP]
@@ -208,13 +208,15 @@ def _as_stored(e: Emitter, group: Group) -> Group:
     return replace(group, value=value, slope=slope)
 
 
-def _emitter(source: Graph, labels: Labels, shapes: Mapping[str, tuple[int, ...]], dtype: str, native: bool) -> Emitter:
+def _emitter(
+    source: Graph, labels: Labels, shapes: Mapping[str, tuple[int, ...]], dtype: str, convolves: Collection[str]
+) -> Emitter:
     opset = source.opsets.get("ai.onnx", 1)
 
     def probe(node: Node, arrays: Sequence[Array | None]) -> list[Array]:
         return session.probe(node, arrays, opset)
 
-    return Emitter(dtype, native, shapes, opset, probe, labels.lookup)
+    return Emitter(dtype, convolves, shapes, opset, probe, labels.lookup)
 
 
 def _evaluated(source: Graph, labels: Labels) -> Iterator[tuple[Node, OpRule]]:

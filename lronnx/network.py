@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lronnx import dependence, inputs, linearize, onnx_io, session
+from lronnx.crossing import SAME_T
 from lronnx.dependence import Labels
 from lronnx.errors import InputError, ModelError, NotPiecewiseAffineError, Refusal
 from lronnx.graph import Array, Graph, Node, Value
@@ -417,8 +418,8 @@ class Network:
             study.shapes,
             mode=mode,
             dtype=PRECISIONS[precision],
-            # The CPU provider convolves in single precision only; CUDA in both.
-            native=precision == "single" or device == "cuda",
+            # The CPU provider convolves in single precision only.
+            convolves=("float32", "float64") if device == "cuda" else ("float32",),
             sizes=sizes,
             doubt=doubt,
             public=public,
@@ -517,7 +518,7 @@ class Network:
         walker = Walker(program.groups, evaluate, program.dtype, count)
         results = walker.run(path, max_regions, progress)
         seconds = time.perf_counter() - begin
-        partial = walker.interrupted or not all(result.complete for result in results) or len(results) < len(lengths)
+        partial = not all(result.complete for result in results) or len(results) < len(lengths)
         total = sum(len(result.t) - 1 for result in results) or 1
         walks = tuple(
             self._finish(result, path[i], path[i + 1], float(lengths[i]), walker, total, seconds, precision, device)
@@ -584,7 +585,7 @@ class Network:
     ) -> Walk:
         """A segment's walk with its self-check; evaluations and time are shared out by regions."""
         share = (len(result.t) - 1) / total
-        error, tolerance, compared = self._compare(result, start, end, precision)
+        error, tolerance, compared = self._compare(result, start, end, precision, walker.lanes)
         check = SelfCheck(result.contradictions, result.mismatches, error, tolerance, compared)
         return Walk(
             t=result.t,
@@ -600,7 +601,7 @@ class Network:
         )
 
     def _compare(
-        self, result: SegmentResult, start: NDArray[np.float64], end: NDArray[np.float64], precision: str
+        self, result: SegmentResult, start: NDArray[np.float64], end: NDArray[np.float64], precision: str, lanes: int
     ) -> tuple[float, float, int]:
         """The largest difference from the original model at the ends, and at some edges and midpoints in between.
 
@@ -620,12 +621,17 @@ class Network:
         # Sizes are all that is asked for: single precision will do.
         _, sized = self._runner(FRESH, "single", "cpu", sizes=True, doubt=ROUNDING[coarsest])
         directions = np.broadcast_to(end - start, points.shape)
-        feeds = {linearize.POINT: points.astype(np.float32), linearize.DIRECTION: directions.astype(np.float32)}
-        sizes = sized(feeds)[sized.outputs.index(linearize.SIZE)].astype(np.float64)
+        position = sized.outputs.index(linearize.SIZE)
+        parts = []
+        for rows in (slice(i, i + lanes) for i in range(0, len(points), lanes)):
+            chunk = {linearize.POINT: points[rows], linearize.DIRECTION: directions[rows]}
+            parts.append(sized({name: array.astype(np.float32) for name, array in chunk.items()})[position].copy())
+        sizes = np.concatenate(parts)
         # Squares of very small or large numbers are none; but no size is below the number itself.
         known = np.maximum(np.where(np.isfinite(sizes), sizes, 0.0), np.abs(exact))
-        # What is found here is rounded as well, and so are the places.
+        # What is found here is rounded as well, and places are what they are up to the definition's own resolution.
         allowed = ROUNDING[coarsest] * known + ROUNDING[PRECISIONS[precision]] * known.max(axis=0)
+        allowed += SAME_T * np.abs(result.slopes).max(axis=0, initial=0.0)
         errors = np.abs(exact - np.stack([value for _, value in places]))
         exceeded = allowed[~(errors <= allowed)]
         tolerance = exceeded.min() if exceeded.size else allowed.max(initial=0.0)

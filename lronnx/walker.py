@@ -26,6 +26,7 @@ from lronnx.crossing import SAME_T, advance, pending, pending_threshold
 from lronnx.errors import LronnxError
 from lronnx.graph import Array
 from lronnx.joining import Border, Branches, Chain, Event, Interval, SegmentResult, first_regions
+from lronnx.ops.emitter import LARGEST_SIZE
 from lronnx.ops.switching import NUMBERS, Group
 from lronnx.regions import Floats
 
@@ -33,7 +34,8 @@ from lronnx.regions import Floats
 REGIONS_PER_INTERVAL = 32
 # Lanes are refilled once this share or less of them is busy: to start few costs nearly as much as to start many.
 FULL_ENOUGH = 0.75
-IMMENSE = 1e16
+# Two leaving times that differ by this share, and some rounding, may be one.
+NEARLY = 1e-9
 # More evaluations than this at one place means that the pattern does not settle.
 MAXIMUM_STALL = 2_000
 
@@ -76,6 +78,10 @@ class Evaluate(Protocol):
     ) -> Evaluation: ...
 
 
+# A group, and flat positions among its rates.
+_Places = tuple[int, NDArray[np.int64]]
+
+
 @dataclass
 class _Lane:
     interval: Interval
@@ -83,11 +89,12 @@ class _Lane:
     stall: int = 0
     # The evaluation that found the breakpoint at ``t``, its row and place; None after a step of length zero.
     before: tuple[Evaluation, int, float] | None = None
-    # The largest sizes of any switching function and slope in the network, where the lane began.
+    # Sizes of all switching functions and slopes, by group; the evaluation that they belong to; the largest value's.
+    sizes: list[tuple[Floats, Floats]] = field(default_factory=list)
+    measured: Evaluation | None = None
     scale: float = 0.0
-    speed: float = 0.0
-    # The sizes that belong to an evaluation.
-    sized: tuple[Evaluation, list[tuple[Array, Array]]] | None = None
+    # Units that left, or nearly did, since the pattern last settled: some may have come to rest on their kink.
+    watched: list[_Places] = field(default_factory=list)
     # Choices made since the pattern last settled: (group, unit, winner before).
     unsettled: list[tuple[int, int, int]] = field(default_factory=list)
     # Per choosing group: units and candidates that still tie with the winner.
@@ -104,7 +111,10 @@ class Walker:
         self.dtype = dtype
         self.epsilon = float(np.finfo(dtype).eps)
         self.noise = NUMBERS[dtype]["noise"]
-        self.coarse = NUMBERS[dtype]["coarse"]
+        self.zero = NUMBERS[dtype]["zero"]
+        self.doubt = NUMBERS[dtype]["doubt"]
+        # What pads a window is as large as can be, and is never weighed against anything.
+        self.immense = 0.1 * LARGEST_SIZE[dtype]
         self.evaluations = 0
         self.interrupted = False
 
@@ -168,8 +178,8 @@ class Walker:
                         min(REGIONS_PER_INTERVAL / density, remaining / self.lanes), REGIONS_PER_INTERVAL / density / 8
                     )
                 else:
-                    # Nothing is known yet. A walk that will be cut short had better not begin everywhere at once.
-                    width = remaining / self.lanes / (1 if self.max_regions is None else 16)
+                    # Nothing is known yet: begin with little, also since sizes are measured where a lane begins.
+                    width = remaining / self.lanes / 16
                 # An odd factor keeps borders off the round numbers at which constructed networks bend.
                 end = front + width * 0.9618034
                 if end > 1.0 - width / 4:
@@ -201,10 +211,10 @@ class Walker:
             self._states[number][rows] = evaluation.tensors[group.state]
         for row, lane in enumerate(lanes):
             lane.interval.borders = [self._border(index, evaluation, row) for index in range(len(self.groups))]
-            for size, slope_size in evaluation.sizes:
-                # What pads a window is as large as can be, and is never weighed against anything.
-                lane.scale = max(lane.scale, float(size[row].max(where=size[row] < IMMENSE, initial=0.0)))
-                lane.speed = max(lane.speed, float(slope_size[row].max()))
+            self._keep_sizes(lane, evaluation, row, evaluation)
+            if not all(np.isfinite(size).all() for sizes in lane.sizes for size in sizes):
+                # Nothing can be judged where numbers leave the range of their type.
+                self.contradictions[lane.interval.segment] += 1
             if lane.interval.start > 0:
                 self._open_ties(lane, evaluation, row)
         return self._keep(active, lanes, evaluation, first), False
@@ -229,7 +239,6 @@ class Walker:
         # The arrays of an evaluation are overwritten by the next.
         values, slopes = evaluation.value.astype(np.float64), evaluation.slope.astype(np.float64)
         result = list(kept)
-        self._found += len(lanes)
         for row, lane in enumerate(lanes):
             lane.interval.times.append(lane.t)
             lane.interval.values.append(values[row])
@@ -255,10 +264,12 @@ class Walker:
         """Take a lane to its next breakpoint. False if the sub-interval ends before it."""
         interval = lane.interval
         number = len(interval.times) - 1
-        step, leaving = self._next(lane, place, row, evaluation, best)
+        step, leaving, watched = self._next(lane, place, row, evaluation, best)
         if step > SAME_T:
-            if lane.unsettled and self._restore(lane, place, row, evaluation, number):
-                # A winner was put back, so the rates have to be found again.
+            restored = bool(lane.unsettled) and self._restore(lane, place, row, evaluation, number)
+            rested = bool(lane.watched) and self._rest(lane, place, row, evaluation, number)
+            if restored or rested:
+                # Branches were put back, so the rates have to be found again.
                 return True
             lane.stall = 0
             if lane.open:
@@ -277,14 +288,21 @@ class Walker:
         for index, places in leaving:
             times = [lane.t + step] * len(places) if step > SAME_T else self._foreseen(lane, index, places)
             self._switch(lane, place, row, evaluation, index, places, times, number)
-        lane.before = (evaluation, row, lane.t) if step > SAME_T else None
+        if step > SAME_T:
+            lane.before = evaluation, row, lane.t
+            lane.watched = watched
+            interval.moves += 1
+            self._found += 1
+        else:
+            lane.before = None
+            lane.watched += watched
         lane.t += step
         return True
 
     def _next(
         self, lane: _Lane, place: int, row: int, evaluation: Evaluation, best: Floats
-    ) -> tuple[float, list[tuple[int, NDArray[np.int64]]]]:
-        """How far the next breakpoint is, and who leaves there, by group and flat positions among its rates.
+    ) -> tuple[float, list[_Places], list[_Places]]:
+        """How far the next breakpoint is, who leaves there, and who may come to rest there.
 
         Rates are evaluated with rounding noise and all: where a unit seems to leave by nothing but noise, its group's
         rates are cleaned and the search is repeated.
@@ -293,20 +311,26 @@ class Walker:
         while True:
             step = advance(float(best.min()))
             if lane.t + step >= lane.interval.end:
-                return step, []
+                return step, [], []
             threshold = pending_threshold(step, self.epsilon)
-            leaving: list[tuple[int, NDArray[np.int64]]] = []
-            for index in np.flatnonzero(best <= threshold).tolist():
+            loose = -1.0 / (step * (1 + NEARLY + 100 * self.epsilon) + SAME_T)
+            leaving: list[_Places] = []
+            watched: list[_Places] = []
+            for index in np.flatnonzero(best <= loose).tolist():
                 rates = evaluation.tensors[self.groups[index].rate][row].reshape(-1)
-                places = pending(rates, threshold)
-                if index not in cleaned:
+                places = pending(rates, loose)
+                now = places[rates[places] <= threshold]
+                if len(now) and index not in cleaned:
                     cleaned.add(index)
-                    if self._clean(lane, index, place, row, evaluation, rates, places):
+                    if self._clean(lane, index, place, row, evaluation, rates, now):
                         best[index] = rates.min()
                         break
-                leaving.append((index, places))
+                if len(now):
+                    leaving.append((index, now))
+                if not self.groups[index].count:
+                    watched.append((index, places))
             else:
-                return step, leaving
+                return step, leaving, watched
 
     def _foreseen(self, lane: _Lane, index: int, places: NDArray[np.int64]) -> list[float]:
         """When units leave that are found at their kink, or beyond it, right after a breakpoint.
@@ -319,11 +343,12 @@ class Walker:
             return times
         (evaluation, row, begin), group = lane.before, self.groups[index]
         rates, slopes = (evaluation.tensors[name][row].reshape(-1) for name in (group.rate, group.slope))
-        scale, fastest = self.coarse * lane.scale, self.coarse * lane.speed
+        sizes, slope_sizes = (self.noise * held.reshape(-1) for held in lane.sizes[index])
         for number, position in enumerate(places.tolist()):
             ahead = advance(float(rates[position])) - (lane.t - begin)
             speed = abs(float(slopes[position]))
-            if speed > fastest and ahead * speed <= scale and lane.t + ahead < lane.interval.end:
+            explained = speed > slope_sizes[position] and ahead * speed <= sizes[position]
+            if explained and lane.t + ahead < lane.interval.end:
                 times[number] = lane.t + max(ahead, 0.0)
         return times
 
@@ -339,14 +364,26 @@ class Walker:
     ) -> bool:
         """Whether units at ``places`` may move by rounding noise only. If so, the group's rates are cleaned of it."""
         group, numbers = self.groups[index], NUMBERS[self.dtype]
-        limit = self.coarse * lane.speed
         values, slopes = (held.reshape(-1) for held in _functions(group, evaluation, row))
         state = self._states[index][place, ...].reshape(-1)
         winners = state * group.units + np.arange(group.units) if group.count else np.zeros(0, np.int64)
-        speeds = slopes[winners[places % group.units]] - slopes[places] if group.count else slopes[places]
-        if not (np.abs(speeds) <= limit).any():
+
+        def compared() -> tuple[Floats, Floats]:
+            """Slopes relative to the branch's own, and their sizes, at the places in question."""
+            sizes = lane.sizes[index][1].reshape(-1)
+            if not group.count:
+                return np.abs(slopes[places]), sizes[places]
+            mine = winners[places % group.units]
+            return np.abs(slopes[mine] - slopes[places]), sizes[mine] + sizes[places]
+
+        speeds, sizes = compared()
+        if not (self._doubtful(speeds, sizes) & (speeds > 0)).any():
             return False
-        sizes = _sizes(group, self._sized(lane, place, evaluation, row)[index], 0)[1].reshape(-1)
+        self._measure(lane, place, evaluation)
+        speeds, sizes = compared()
+        if not ((speeds <= self.noise * sizes) & (speeds > 0)).any():
+            return False
+        sizes = lane.sizes[index][1].reshape(-1)
         if not group.count:
             moving = np.where(np.abs(slopes) <= self.noise * sizes, 0, slopes) - slopes.dtype.type(numbers["nudge"])
             towards, distances = state * moving, state * values
@@ -412,6 +449,26 @@ class Walker:
                 restored = True
         return restored
 
+    def _rest(self, lane: _Lane, place: int, row: int, evaluation: Evaluation, number: int) -> bool:
+        """Put units that have come to rest on their kink, up to rounding, on its lower side."""
+        found, lane.watched = lane.watched, []
+        resting = False
+        for index, places in found:
+            group = self.groups[index]
+            state = self._states[index][place, ...].reshape(-1)
+            places = places[state[places] > 0]
+            values, slopes = (np.abs(held[places]) for held in _functions(group, evaluation, row))
+            sizes, slope_sizes = (held[places] for held in lane.sizes[index])
+            if not (self._doubtful(values, sizes) & self._doubtful(slopes, slope_sizes)).any():
+                continue
+            self._measure(lane, place, evaluation)
+            sizes, slope_sizes = (self.noise * held[places] for held in lane.sizes[index])
+            for unit in np.unique(places[(values <= sizes) & (slopes <= slope_sizes)]).tolist():
+                lane.interval.events.append(Event(lane.t, number, index, unit, group.kink + 1, group.kink))
+                state[unit] = -1
+                resting = True
+        return resting
+
     def _tied(
         self,
         lane: _Lane,
@@ -426,32 +483,42 @@ class Walker:
         """Whether candidates have the same value and slope as the winners, up to rounding."""
         group = self.groups[index]
         gaps = [np.abs(held[winners, units] - held[candidates, units]) for held in _functions(group, evaluation, row)]
+
+        def together() -> list[Floats]:
+            return [size[winners, units] + size[candidates, units] for size in lane.sizes[index]]
+
         tied = np.asarray((gaps[0] == 0) & (gaps[1] == 0))
-        open_ = ~tied & (gaps[0] <= self.coarse * lane.scale) & (gaps[1] <= self.coarse * lane.speed)
-        if open_.any():
-            sizes = _sizes(group, self._sized(lane, place, evaluation, row)[index], 0)
-            near = [
-                gap <= self.noise * (size[winners, units] + size[candidates, units])
-                for gap, size in zip(gaps, sizes, strict=True)
-            ]
-            tied |= open_ & near[0] & near[1]
+        doubtful = [self._doubtful(gap, size) for gap, size in zip(gaps, together(), strict=True)]
+        if (~tied & doubtful[0] & doubtful[1]).any():
+            self._measure(lane, place, evaluation)
+            near = [gap <= self.noise * size for gap, size in zip(gaps, together(), strict=True)]
+            tied |= near[0] & near[1]
         return tied
 
-    def _sized(self, lane: _Lane, place: int, evaluation: Evaluation, row: int) -> Sequence[tuple[Array, Array]]:
-        """Per group the sizes of one lane's switching functions and slopes, in arrays of one row.
+    # ---- sizes, and what they say
 
-        Evaluated only for lanes about which there is doubt, and once per place and pattern.
+    def _doubtful(self, numbers: Floats, sizes: Floats) -> NDArray[np.bool_]:
+        """Whether numbers may be rounding noise, as far as sizes tell that were measured where the lane began.
+
+        No number exceeds its own size: where one does, more has awoken since than the sizes know of.
         """
-        if evaluation.sizes:
-            return [(size[row : row + 1], slope_size[row : row + 1]) for size, slope_size in evaluation.sizes]
-        if lane.sized is None or lane.sized[0] is not evaluation:
+        return np.asarray((numbers <= self.doubt * sizes) | ((numbers > sizes) & (numbers < self.immense)))
+
+    def _measure(self, lane: _Lane, place: int, evaluation: Evaluation) -> None:
+        """Have the lane's sizes belong to this evaluation."""
+        if lane.measured is not evaluation:
             rows = slice(place, place + 1)
             states = [state[rows] for state in self._states]
-            found = self.evaluate(self._x[rows], self._d[rows], states, sizes=True)
+            self._keep_sizes(lane, self.evaluate(self._x[rows], self._d[rows], states, sizes=True), 0, evaluation)
             self.evaluations += 1
-            # The arrays of an evaluation are overwritten by the next.
-            lane.sized = evaluation, [(size.copy(), slope_size.copy()) for size, slope_size in found.sizes]
-        return lane.sized[1]
+
+    def _keep_sizes(self, lane: _Lane, evaluation: Evaluation, row: int, measured: Evaluation) -> None:
+        pairs = zip(self.groups, evaluation.sizes, strict=True)
+        lane.sizes = [_sizes(group, sizes, row) for group, sizes in pairs]
+        lane.measured = measured
+        lane.scale = max(
+            (float(size.max(where=size < self.immense, initial=0.0)) for size, _ in lane.sizes), default=0.0
+        )
 
     # ---- ties where a sub-interval begins
 
@@ -504,8 +571,10 @@ class Walker:
         still = doubtful & (speed <= self.noise * slope_sizes)
         moving = np.flatnonzero(doubtful & ~still)
         away = values.reshape(-1)[moving] / slopes.reshape(-1)[moving]
+        blurs = self.zero * value_sizes.reshape(-1)[moving] / speed.reshape(-1)[moving]
         # A candidate behind the winner by ``values`` catches up where its lead grows to that.
-        offsets = dict(zip(moving.tolist(), (away if group.count else -away).tolist(), strict=True))
+        away = away if group.count else -away
+        offsets = dict(zip(moving.tolist(), zip(away.tolist(), blurs.tolist(), strict=True), strict=True))
         return Border(state, np.packbits(doubtful.reshape(-1)), np.packbits(still.reshape(-1)), offsets)
 
     def _branches(self, group: Group, state: Array) -> Branches:
@@ -522,12 +591,12 @@ class Walker:
             return
         lowest = self._stacked(evaluation, [group.lowest for group in self.groups], len(lanes))
         largest = np.array([lane.scale for lane in lanes])
-        for row, index in np.argwhere(lowest < -self.coarse * largest[:, None]).tolist():
-            sizes = self._sized(lanes[row], first + row, evaluation, row)[index]
+        for row, index in np.argwhere(lowest < -self.doubt * largest[:, None]).tolist():
+            self._measure(lanes[row], first + row, evaluation)
             group = self.groups[index]
             state = self._states[index][first + row, ...].reshape(-1)
             values, slopes = _functions(group, evaluation, row)
-            value_sizes, _ = _sizes(group, sizes, 0)
+            value_sizes, _ = lanes[row].sizes[index]
             if group.count:
                 units = np.arange(group.units)
                 distances, slopes = values[state, units] - values, slopes[state, units] - slopes
@@ -545,7 +614,7 @@ class Walker:
         count = 0
         for chain in self._chains:
             for interval in chain.intervals:
-                count += max(len(interval.times) - 1, 0)
+                count += interval.moves
                 if not interval.done:
                     return count
             if not chain.complete:

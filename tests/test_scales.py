@@ -139,3 +139,48 @@ def test_a_network_that_wakes_up_on_the_way(tmp_path: Path) -> None:
     onnx.save(b.model(y), tmp_path / "m.onnx")
     found = [lronnx.load(tmp_path / "m.onnx").walk(np.array([-2.0]), np.array([2.0]), lanes=n).regions for n in (1, 50)]
     assert found[0] == found[1] > 3
+
+
+def test_cancelling_copies_behind_layers_that_sleep_at_the_start() -> None:
+    # The features that cancel grow by ten orders of magnitude on the way.
+    rng = np.random.default_rng(10)
+    b = Builder((4,))
+    x = b.relu(b.gemm(b.input, rng.standard_normal((16, 4)), [-1.0] * 16))
+    for _ in range(8):
+        x = b.relu(b.gemm(x, rng.standard_normal((16, 16))))
+    one, other = (b.gemm(x, np.tile(rng.standard_normal((1, 16)), (4, 1))) for _ in range(2))
+    total = b.sum(one, other)
+    nothing = b.relu(b.add("Sub", [b.sum(total, b.constant(np.zeros((1, 4)))), b.sum(other, one)], (1, 4)))
+    model = b.model(b.sum(nothing, one))
+    found = walks(model, [0] * 4, [2, -1, 1, 3])
+    assert len({walk.regions for walk in found}) == 1
+    for walk in found:
+        assert nothing.name not in walk.switches_by_node
+        assert walk.self_check.ok
+
+
+@pytest.mark.parametrize("factor", [1e-12, 1e-8, 1e8, 1e12])
+def test_layers_of_one_scale_after_another(factor: float) -> None:
+    rng = np.random.default_rng(11)
+    b = Builder((2,))
+    x: Tensor = b.input
+    for _ in range(3):
+        x = b.relu(b.gemm(x, rng.standard_normal((6, x.shape[1])) * factor))
+    check(b.model(b.relu(x)), [-1, 0.5], [1, -0.25])
+
+
+def test_the_place_is_rounded_too() -> None:
+    b = Builder((1,))
+    y = b.relu(b.gemm(b.input, [[-1]], [0.25]))
+    for walk in walks(b.model(y), [3000.0], [-1.0]):
+        assert walk.regions == 2
+        assert walk.self_check.ok
+
+
+@pytest.mark.parametrize("lanes", [1, 2, 5, 7, 64])
+def test_an_end_on_a_kink_that_rounding_blurs(tmp_path: Path, lanes: int) -> None:
+    b = Builder((1,))
+    onnx.save(b.model(b.relu(b.gemm(b.input, [[1]], [-1]))), tmp_path / "m.onnx")
+    network = lronnx.load(tmp_path / "m.onnx")
+    for start, end in ((1 + 2.0**-19, 1.0), (1.0, 1 + 2.0**-19)):
+        assert network.walk(np.array([start]), np.array([end]), lanes=lanes).regions == 1

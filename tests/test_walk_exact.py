@@ -334,6 +334,20 @@ def sums_that_cancel() -> tuple[onnx.ModelProto, Any, Any]:
     return b.model(b.gemm(b.relu(b.gemm(b.input, rows)), np.ones((1, 64)))), [0.1] * 16, [0.7] * 16
 
 
+def units_that_come_to_rest(seed: int = 5, sign: int = -1, size: float = 1.0) -> tuple[onnx.ModelProto, Any, Any]:
+    """The last unit is relu(sign relu(-x)) plus three terms that cancel: it stays at its kink from x = 0 on."""
+    rng = np.random.default_rng(seed)
+    b = Builder((2,))
+    w, v = (np.float32(rng.standard_normal()) for _ in range(2))
+    first = b.relu(b.gemm(b.input, [[-1, 0], [0, w]], [0, 5.0]))
+    second = b.relu(b.gemm(first, [[1, 0], [0, v]], [0, 7.0]))
+    p = np.round(rng.standard_normal(2) * 4096) / 4096 * size
+    copies = b.add("Concat", [second] * 3, (1, 6), axis=1)
+    third = float(np.float32(1 / 3))
+    y = b.relu(b.gemm(copies, [[sign, p[0], 0, p[1], 0, -p[0] - p[1]]]))
+    return b.model(y), [-1, third], [2, third]
+
+
 def _skip_ties(patch: pytest.MonkeyPatch) -> None:
     """Of the units that leave together only the first is told."""
     net = Chain._net
@@ -352,9 +366,8 @@ def _overshoot(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(walker, "advance", lambda best: (1 + 1e-6) * advance(best))
 
 
-def _leave_either_way(patch: pytest.MonkeyPatch) -> None:
-    """Units that move away from their kink are taken for leaving as well, if they are close to it."""
-    patch.setattr(walker, "pending", lambda rates, threshold: np.flatnonzero(np.abs(rates.ravel()) >= -threshold))
+def _never_rest(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Walker, "_rest", lambda *arguments: False)
 
 
 WALK_FAULTS = [
@@ -362,7 +375,7 @@ WALK_FAULTS = [
     (_never_merge, ties_of_units),
     (_believe_noise, sums_that_cancel),
     (_overshoot, ties_of_units),
-    (_leave_either_way, ties_of_units),
+    (_never_rest, units_that_come_to_rest),
 ]
 
 
@@ -525,6 +538,13 @@ def test_two_layers_at_the_same_t(left: int, right: int) -> None:
     expect(b.model(second), [-1], [2], [F(1, 3)], [together])
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+def test_units_that_come_to_rest_on_their_kink_are_off(sign: int) -> None:
+    for seed in (1, 5, 9, 10):
+        for size in (1.0, 16.0, 256.0):
+            check(*units_that_come_to_rest(seed, sign, size))
+
+
 def test_a_chain_of_layers_at_the_same_t() -> None:
     b = Builder((1,))
     x: Tensor = b.input
@@ -561,7 +581,7 @@ def test_opposite_points_without_biases_switch_at_one_half_only() -> None:
     first = b.relu(b.gemm(b.input, rng.standard_normal((16, 3))))
     second = b.relu(b.gemm(first, rng.standard_normal((16, 16))))
     for walk in check(b.model(b.gemm(second, rng.standard_normal((2, 16)))), [-1, 2, 0.5], [1, -2, -0.5]):
-        assert list(walk.t) == [0, 0.5, 1]
+        np.testing.assert_allclose(walk.t, [0, 0.5, 1], rtol=0, atol=1e-12)
         assert {(s.node, s.unit) for s in walk.switches[0]} >= {(first.name, unit) for unit in range(16)}
 
 
@@ -663,6 +683,32 @@ def test_clip_crosses_both_limits_and_may_start_on_one() -> None:
     expect(model, [-1], [2], [F(2, 3)], [{(y.name, 0)}])
     expect(model, [-1], [1], [], [])
     expect(model, [1], [1.5], [], [])
+
+
+def test_a_place_that_rounding_does_not_explain_is_not_taken() -> None:
+    # The second unit hardly moves until the first one lets it go, and is then at its kink at once.
+    b = Builder((1,))
+    first = b.relu(b.input)
+    both = b.add("Concat", [b.input, first], (1, 2), axis=1)
+    y = b.relu(b.gemm(both, [[1e-8, 1]], [-1e-12]))
+    # It should be 0.5 and 5e-13 more, which is one breakpoint by definition.
+    for walk in walks(b.model(y), [-1], [1]):
+        np.testing.assert_allclose(walk.t, [0, 0.5, 1], rtol=0, atol=1e-12)
+        assert {(s.node, s.unit) for s in walk.switches[0]} == {(first.name, 0), (y.name, 0)}
+        assert walk.self_check.ok
+
+
+def test_a_choice_among_more_candidates_than_16_bits_number() -> None:
+    rng = np.random.default_rng(0)
+    weight, bias = np.zeros((40_000, 2)), rng.standard_normal(40_000) - 10
+    weight[39_000], weight[39_500] = [1, 1], [-1, 1]
+    bias[39_000] = bias[39_500] = 0
+    b = Builder((2,))
+    model = b.model(b.reduction("ReduceMax", b.gemm(b.input, weight, bias), [1]))
+    # At the end both candidates are equal.
+    for walk in walks(model, [-2, 1], [0, 1]):
+        assert walk.regions == 1
+        assert walk.self_check.ok
 
 
 def test_hundreds_of_units_switch_at_the_same_t() -> None:

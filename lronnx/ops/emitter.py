@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from math import prod
@@ -29,8 +29,9 @@ ELEMENT_TYPES = {"float32": 1, "float64": 11}
 LOWEST = {"float64": -1e300, "float32": -1e37}
 # What operators become where only sizes matter.
 WITHOUT_SIGN = {"Sub": "Add", "Neg": "Identity"}
-# In float32, with room for sums.
-LARGEST_SQUARE = 1e34
+# What squares are cut off at, with room for products and sums; and sizes, in each type.
+LARGEST_SQUARE = 1e200
+LARGEST_SIZE = {"float64": 1e100, "float32": 1e30}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,22 +67,22 @@ def row_major_order(rank: int) -> tuple[int, ...]:
 class Emitter:
     """Collects nodes and constants of a program.
 
-    ``dtype``: of all floating-point tensors. ``native``: whether the runtime has convolution kernels of this
-    dtype; otherwise convolutions are lowered to matrix products. ``probe`` runs one node on arrays.
+    ``dtype``: of all floating-point tensors. ``convolves``: for which types the runtime has convolution
+    kernels; for others convolutions are lowered to matrix products. ``probe`` runs one node on arrays.
     ``shapes``: of the source network's tensors, one sample each.
     """
 
     def __init__(
         self,
         dtype: str,
-        native: bool,
+        convolves: Collection[str],
         shapes: Mapping[str, tuple[int, ...]],
         opset: int,
         probe: Callable[[Node, Sequence[Array | None]], list[Array]],
         lookup: Lookup,
     ) -> None:
         self.dtype = np.dtype(dtype)
-        self.native = native
+        self.convolves = convolves
         self.shapes = shapes
         self.opset = opset
         self.probe = probe
@@ -105,17 +106,22 @@ class Emitter:
         """Write what is written inside for squares: an affine operator ``sum w x + b`` becomes ``sum w^2 q + b^2``.
 
         With ``q`` the squares of independent numbers' sizes that is the square of the sum's size, whatever cancels. It
-        is written in single precision, which is enough for sizes and convolves on every device. Inside, ``values``
+        is written in double precision: single would do for digits, but not for the range of squares. Inside, ``values``
         and ``slopes`` are what is known of the network's tensors.
         """
-        outside = self.dtype, self.native, self.values, self.slopes
-        self.dtype, self.native, self.values, self.slopes = np.dtype(np.float32), True, values, slopes
+        outside = self.dtype, self.values, self.slopes
+        self.dtype, self.values, self.slopes = np.dtype(np.float64), values, slopes
         self._squaring = True
         try:
             yield
         finally:
-            self.dtype, self.native, self.values, self.slopes = outside
+            self.dtype, self.values, self.slopes = outside
             self._squaring = False
+
+    @property
+    def native(self) -> bool:
+        """Whether the runtime convolves in the type that is written now."""
+        return self.dtype.name in self.convolves
 
     @property
     def pools(self) -> bool:
@@ -146,7 +152,7 @@ class Emitter:
             # Infinities stand for what must not win a choice.
             most = -LOWEST[self.dtype.name]
             if self._squaring:
-                held, most = np.square(np.clip(held.astype(np.float64), -1e100, 1e100)), LARGEST_SQUARE
+                held, most = np.square(np.clip(held.astype(np.float64), -1e110, 1e110)), LARGEST_SQUARE
             held = np.clip(held.astype(np.float64), -most, most).astype(self.dtype)
         held = np.ascontiguousarray(held).reshape(held.shape)
         digest = hashlib.sha256(f"{held.dtype}{held.shape}".encode() + held.tobytes()).digest()
@@ -304,6 +310,13 @@ class Emitter:
     def at_least(self, name: str, least: float) -> str:
         """Elements below a number become it (onnxruntime's Max takes three times as long)."""
         return self.one("Clip", name, self.constant(np.array(least)))
+
+    def at_most(self, name: str, most: float) -> str:
+        """Elements above a number become it. Constants are written as they are, also among squares."""
+        key = f"most {most} {self.dtype.name}"
+        if key not in self.constants:
+            self.constants[key] = np.array(most, self.dtype)
+        return self.one("Clip", name, "", key)
 
     def number(self, number: float, rank: int) -> str:
         """A number per lane that no runtime optimizes away, however small, of ``rank`` axes."""

@@ -18,7 +18,16 @@ from numpy.typing import NDArray
 
 from lronnx.graph import Array, Node, Value
 from lronnx.ops.affine import reduced_axes
-from lronnx.ops.emitter import ELEMENT_TYPES, LANES, LOWEST, Emitter, Lanes, row_major_order
+from lronnx.ops.emitter import (
+    ELEMENT_TYPES,
+    LANES,
+    LARGEST_SIZE,
+    LARGEST_SQUARE,
+    LOWEST,
+    Emitter,
+    Lanes,
+    row_major_order,
+)
 from lronnx.ops.record import (
     Choice,
     Facts,
@@ -44,12 +53,12 @@ STEP, FRESH = "step", "fresh"
 # Per element type. ``noise``: relative to its size (see :class:`Sizes`) a number below this is rounding of zero. For
 # doubles that is 900 units of rounding: a sum of n products errs by some square root of n of them, and real numbers
 # are almost never that small beside what they are summed up from. ``zero``: the same for a unit that moves, where only
-# a single place is at stake. ``coarse``: relative to the largest number in the network, one above this is no noise, so
-# that its size need not be asked for. ``tiny`` keeps a quotient finite; ``nudge / tiny`` is a rate at which a unit
-# leaves at once.
+# a single place is at stake. ``doubt``: relative to the size that a lane began with, a number above this is no noise,
+# and its present size need not be asked for. ``tiny`` keeps a quotient finite; ``nudge / tiny`` is a rate at which a
+# unit leaves at once.
 NUMBERS = {
-    "float64": {"noise": 1e-13, "zero": 4e-15, "coarse": 1e-9, "tiny": 1e-300, "nudge": 1e-150},
-    "float32": {"noise": 5e-6, "zero": 1e-6, "coarse": 1e-4, "tiny": 1e-37, "nudge": 1e-22},
+    "float64": {"noise": 1e-13, "zero": 4e-15, "doubt": 1e-9, "tiny": 1e-300, "nudge": 1e-150},
+    "float32": {"noise": 5e-6, "zero": 1e-6, "doubt": 1e-4, "tiny": 1e-37, "nudge": 1e-22},
 }
 # Two breakpoints that are closer than this, in t, are one.
 SAME_T = 1e-12
@@ -122,20 +131,23 @@ class Switched:
 
 
 def squares(e: Emitter, x: Lanes, rounding: Lanes | None) -> Lanes:
-    """``x^2 + size(x)^2`` of an element, in single precision; ``rounding``: the latter, ``x^2`` if it is left out."""
-    narrow = replace(x, name=e.one("Clip", x.name, *(e.constant(np.array(limit)) for limit in (-1e17, 1e17))))
-    narrow = e.cast(narrow, "float32")
-    squared = replace(narrow, name=e.one("Mul", narrow.name, narrow.name))
-    return e.combine("Add", squared, squared if rounding is None else e.reorder(rounding, x.order))
+    """``x^2 + size(x)^2`` of an element, in double precision; ``rounding``: the latter, ``x^2`` if it is left out."""
+    wide = e.cast(x, "float64")
+    with e.squared({}, {}):
+        squared = replace(wide, name=e.one("Mul", wide.name, wide.name))
+        total = e.combine("Add", squared, squared if rounding is None else e.reorder(rounding, x.order))
+        return replace(total, name=e.at_most(total.name, LARGEST_SQUARE))
 
 
-def _size(e: Emitter, squared: Lanes, like: Lanes, offset: Array) -> tuple[str, str]:
-    """Sizes in another tensor's layout: in single precision, and in the program's type."""
+def _size(e: Emitter, squared: Lanes, like: Lanes, offset: Array) -> str:
+    """Sizes in the program's type and another tensor's layout, from their squares."""
+    most = LARGEST_SIZE[e.dtype.name]
     with e.squared({}, {}):
         if np.any(offset):
             squared = e.elementwise("Add", squared, offset)
         root = e.root(e.reorder(squared, like.order))
-    return root.name, e.cast(root, e.dtype.name, "float32").name
+        root = replace(root, name=e.at_most(root.name, most))
+    return e.cast(root, e.dtype.name, "float64").name
 
 
 def _lowest(e: Emitter, name: str, rank: int, hint: str) -> str:
@@ -189,17 +201,17 @@ def emit_kinks(
     for number, (kink, jump) in enumerate(zip(value.kinks, value.jumps, strict=True)):
         g = e.elementwise("Sub", z, kink) if np.any(kink) else z
         hints = {key: f"{key}/{number}" for key in ("state", "rate", "best", "lowest")}
-        size = slope_size = wide = slope_wide = ""
+        size = slope_size = ""
         if sizes is not None:
             assert isinstance(sizes.value, Kinks)
             assert isinstance(sizes.slope, Kinks)
-            size, wide = _size(e, sizes.value.argument, z, kink)
-            slope_size, slope_wide = _size(e, sizes.slope.argument, s, _ZERO)
+            size = _size(e, sizes.value.argument, z, kink)
+            slope_size = _size(e, sizes.slope.argument, s, _ZERO)
         if mode == STEP:
             state = e.fresh(hints["state"])
             states.append(Value(state, e.dtype.name, (LANES, *z.physical)))
         else:
-            state = _fresh_kink(e, g.name, s.name, wide, slope_wide, hints["state"])
+            state = _fresh_kink(e, g.name, s.name, size, slope_size, hints["state"])
         distance = e.one("Mul", state, g.name)
         # A unit above its kink whose function is identically zero belongs below it: the nudge makes it leave.
         nudge = e.number(NUMBERS[e.dtype.name]["nudge"], rank)
@@ -226,9 +238,9 @@ def emit_kinks(
         gradient.append(_times(e, above, jump))
         constant.append(_times(e, above, -np.asarray(jump) * kink))
         if doubt:
-            limit = e.one("Mul", wide, e.constant(np.array(doubt)))
+            limit = e.one("Mul", size, e.constant(np.array(doubt)))
             close = e.one("LessOrEqual", e.one("Abs", g.name), limit)
-            near.append(Lanes(e.one("Cast", close, to=ELEMENT_TYPES["float32"]), z.shape, z.order))
+            near.append(Lanes(e.one("Cast", close, to=ELEMENT_TYPES["float64"]), z.shape, z.order))
     factor = _total(e, gradient, value.base)
     # On every branch the output is written as that branch's own line, which is exactly constant where it is flat.
     if factor is None:
@@ -256,9 +268,9 @@ def _bent(e: Emitter, squared: Lanes, factor: Lanes | None, form: Kinks, near: S
     if factor is None:
         with e.squared({}, {}):
             return e.elementwise("Mul", squared, np.asarray(form.base))
-    narrow = e.cast(factor, "float32")
+    wide = e.cast(factor, "float64")
     with e.squared({}, {}):
-        weight = e.combine("Mul", narrow, narrow)
+        weight = e.combine("Mul", wide, wide)
         for close in near:
             weight = e.combine("Max", weight, e.elementwise("Mul", close, steepest))
         return e.combine("Mul", squared, weight)
@@ -297,20 +309,20 @@ def emit_choice(
     """Write a choosing node. As :func:`emit_kinks`; the state is the winning candidate's number, (lanes, 1, units)."""
     z, s = value.candidates, slope.candidates
     hints = {key: f"{key}/0" for key in ("state", "rate", "best", "lowest")}
-    size = slope_size = wide = slope_wide = squared = slope_squared = ""
+    size = slope_size = squared = slope_squared = ""
     if sizes is not None:
         assert isinstance(sizes.value, Choice)
         assert isinstance(sizes.slope, Choice)
         squared, slope_squared = sizes.value.candidates, sizes.slope.candidates
         shape = (value.count, prod(value.shape))
         like = Lanes(z, shape, (0, 1))
-        size, wide = _size(e, Lanes(squared, shape, (0, 1)), like, _ZERO)
-        slope_size, slope_wide = _size(e, Lanes(slope_squared, shape, (0, 1)), like, _ZERO)
+        size = _size(e, Lanes(squared, shape, (0, 1)), like, _ZERO)
+        slope_size = _size(e, Lanes(slope_squared, shape, (0, 1)), like, _ZERO)
     if mode == STEP:
         state = e.fresh(hints["state"])
         states.append(Value(state, "int64", (LANES, 1, prod(value.shape))))
     else:
-        state = _fresh_choice(e, z, s, wide, slope_wide, hints["state"])
+        state = _fresh_choice(e, z, s, size, slope_size, hints["state"])
     winner = e.one("GatherElements", z, state, axis=1)
     winner_slope = e.one("GatherElements", s, state, axis=1)
     distance = e.one("Sub", winner, z)
@@ -342,8 +354,8 @@ def emit_choice(
     rounding = e.one("GatherElements", squared, state, axis=1)
     slope_rounding = e.one("GatherElements", slope_squared, state, axis=1)
     if doubt:
-        limit = e.one("Mul", wide, e.constant(np.array(doubt)))
-        close = e.one("Cast", e.one("LessOrEqual", distance, limit), to=ELEMENT_TYPES["float32"])
+        limit = e.one("Mul", size, e.constant(np.array(doubt)))
+        close = e.one("Cast", e.one("LessOrEqual", distance, limit), to=ELEMENT_TYPES["float64"])
         largest = e.one("ReduceMax", e.one("Mul", squared, close), e.constant(np.array([1]), "axes"), keepdims=1)
         rounding = e.one("Max", rounding, largest)
     made = [squares(e, x, placed(held)) for x, held in ((out, rounding), (out_slope, slope_rounding))]
