@@ -6,7 +6,7 @@ difference that rounding explains is a switch at the border or none at all, any 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -209,7 +209,7 @@ class Chain:
             while after + 1 < len(times) and times[after + 1] - times[after] <= SAME_T:
                 after += 1
             # Rounding may turn round the order of times within a breakpoint; the order of steps is the true one.
-            net = self._net(entry[2] for entry in sorted(together, key=lambda entry: entry[1]))
+            net = self._net([entry[2] for entry in sorted(together, key=lambda entry: entry[1])])
             if t <= SAME_T:
                 current = after
                 continue
@@ -233,8 +233,11 @@ class Chain:
             complete,
         )
 
-    def _net(self, events: Iterator[Event]) -> tuple[Switch, ...]:
+    def _net(self, events: Sequence[Event]) -> tuple[Switch, ...]:
         """What changed in the end among units that switch together, some to and fro."""
+        if len(events) == 1:
+            group, only = self.groups[events[0].group], events[0]
+            return (Switch(group.label, int(group.unit[only.place]), only.before, only.after),)
         first: dict[tuple[int, int], int] = {}
         last: dict[tuple[int, int], int] = {}
         for event in events:

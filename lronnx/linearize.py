@@ -20,7 +20,8 @@ from lronnx.onnx_io import PROGRAM_OPSET
 from lronnx.ops import Kind, OpRule
 from lronnx.ops.emitter import LANES, Emitter, Lanes, row_major_order
 from lronnx.ops.record import Choice, Kinks
-from lronnx.ops.switching import FRESH, STEP, Group, Sizes, Switched, emit_choice, emit_kinks, squares
+from lronnx.ops.switching import FRESH, STEP, Group, Sizes, Switched, emit_choice, emit_kinks
+from lronnx.ops.switching import squares as squares_of
 
 POINT, DIRECTION, VALUE, SLOPE, SIZE = "point", "direction", "value", "slope", "size"
 
@@ -52,6 +53,7 @@ def build(
     dtype: str,
     convolves: Collection[str],
     sizes: bool,
+    squares: str = "",
     doubt: float = 0.0,
     public: bool = False,
 ) -> Program:
@@ -59,11 +61,12 @@ def build(
 
     ``contents`` and ``shapes`` as in :func:`lronnx.dependence.label`. ``dtype``: float64 or float32;
     ``convolves``: for which types the runtime has convolution kernels. ``sizes``: also write sizes, which mode FRESH
-    needs; ``doubt``: how close to its kink, relative to its size, a unit may be on either branch as far as sizes are
-    concerned. ``public``: for other readers than the walk, with outputs named after the network's nodes (see the
-    README). Raises ModelError if the result is not a valid program.
+    needs, their squares in the type ``squares`` (default: ``dtype``); ``doubt``: how close to its kink, relative to its
+    size, a unit may be on either branch as far as sizes are concerned. ``public``: for other readers than the walk,
+    with outputs named after the network's nodes (see the README). Raises ModelError if the result is not a valid
+    program.
     """
-    e = _emitter(source, labels, shapes, dtype, convolves)
+    e = _emitter(source, labels, shapes, dtype, convolves, squares)
     shape = shapes[input_name]
     point, direction = e.fresh(POINT), e.fresh(DIRECTION)
     inputs = [Value(point, dtype, (LANES, *shape)), Value(direction, dtype, (LANES, *shape))]
@@ -75,7 +78,7 @@ def build(
     squared: tuple[dict[str, Lanes], dict[str, Lanes]] = {}, {}
     if sizes:
         for held, known in zip((e.values, e.slopes), squared, strict=True):
-            known[input_name] = squares(e, held[input_name], None)
+            known[input_name] = squares_of(e, held[input_name], None)
     states: list[Value] = []
     groups: list[Group] = []
     for node, rule in _evaluated(source, labels):
@@ -118,7 +121,7 @@ def build(
         with e.squared(*squared):
             rounding = squared[0].get(labels.output) or e.held(np.zeros(results[0].shape), True)
             flat = e.reshape(e.row_major(rounding), (rounding.size,))
-            outputs.append(Value(e.root(flat, SIZE).name, "float64", (LANES, rounding.size)))
+            outputs.append(Value(e.root(flat, SIZE).name, e.squares.name, (LANES, rounding.size)))
     if public:
         outputs = [value for value in outputs if value.name != SIZE]
         for group in groups:
@@ -209,14 +212,19 @@ def _as_stored(e: Emitter, group: Group) -> Group:
 
 
 def _emitter(
-    source: Graph, labels: Labels, shapes: Mapping[str, tuple[int, ...]], dtype: str, convolves: Collection[str]
+    source: Graph,
+    labels: Labels,
+    shapes: Mapping[str, tuple[int, ...]],
+    dtype: str,
+    convolves: Collection[str],
+    squares: str,
 ) -> Emitter:
     opset = source.opsets.get("ai.onnx", 1)
 
     def probe(node: Node, arrays: Sequence[Array | None]) -> list[Array]:
         return session.probe(node, arrays, opset)
 
-    return Emitter(dtype, convolves, shapes, opset, probe, labels.lookup)
+    return Emitter(dtype, convolves, shapes, opset, probe, labels.lookup, squares)
 
 
 def _evaluated(source: Graph, labels: Labels) -> Iterator[tuple[Node, OpRule]]:

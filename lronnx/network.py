@@ -421,6 +421,8 @@ class Network:
             # The CPU provider convolves in single precision only.
             convolves=("float32", "float64") if device == "cuda" else ("float32",),
             sizes=sizes,
+            # For the range: whether numbers in single precision are right is judged by these.
+            squares="float64" if doubt else "",
             doubt=doubt,
             public=public,
         )
@@ -618,7 +620,7 @@ class Network:
         if not np.isfinite(exact).all():
             return float("inf"), 0.0, len(places)
         coarsest = max((self._coarsest, PRECISIONS[precision]), key=lambda name: ROUNDING[name])
-        # Sizes are all that is asked for: single precision will do.
+        # Sizes are all that is asked for: single precision will do, but for their squares.
         _, sized = self._runner(FRESH, "single", "cpu", sizes=True, doubt=ROUNDING[coarsest])
         directions = np.broadcast_to(end - start, points.shape)
         position = sized.outputs.index(linearize.SIZE)

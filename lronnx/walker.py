@@ -31,9 +31,10 @@ from lronnx.ops.switching import NUMBERS, Group
 from lronnx.regions import Floats
 
 # A sub-interval should hold about this many regions: enough to pay for its two border evaluations.
-REGIONS_PER_INTERVAL = 32
+REGIONS_PER_INTERVAL = 64
 # Lanes are refilled once this share or less of them is busy: to start few costs nearly as much as to start many.
 FULL_ENOUGH = 0.75
+AWOKEN = 1e3
 # Two leaving times that differ by this share, and some rounding, may be one.
 NEARLY = 1e-9
 # More evaluations than this at one place means that the pattern does not settle.
@@ -376,8 +377,9 @@ class Walker:
             mine = winners[places % group.units]
             return np.abs(slopes[mine] - slopes[places]), sizes[mine] + sizes[places]
 
-        speeds, sizes = compared()
-        if not (self._doubtful(speeds, sizes) & (speeds > 0)).any():
+        # What does not move at all is no noise.
+        pairs = zip(*(held.tolist() for held in compared()), strict=True)
+        if not any(speed > 0 and self._is_doubtful(speed, size) for speed, size in pairs):
             return False
         self._measure(lane, place, evaluation)
         speeds, sizes = compared()
@@ -456,12 +458,17 @@ class Walker:
         for index, places in found:
             group = self.groups[index]
             state = self._states[index][place, ...].reshape(-1)
+            (values, slopes), (sizes, slope_sizes) = _functions(group, evaluation, row), lane.sizes[index]
             places = places[state[places] > 0]
-            values, slopes = (np.abs(held[places]) for held in _functions(group, evaluation, row))
-            sizes, slope_sizes = (held[places] for held in lane.sizes[index])
-            if not (self._doubtful(values, sizes) & self._doubtful(slopes, slope_sizes)).any():
+            # The slope first: of most units that have just left it is far from noise.
+            if not any(
+                self._is_doubtful(abs(float(slopes[unit])), float(slope_sizes[unit]))
+                and self._is_doubtful(abs(float(values[unit])), float(sizes[unit]))
+                for unit in places.tolist()
+            ):
                 continue
             self._measure(lane, place, evaluation)
+            values, slopes = np.abs(values[places]), np.abs(slopes[places])
             sizes, slope_sizes = (self.noise * held[places] for held in lane.sizes[index])
             for unit in np.unique(places[(values <= sizes) & (slopes <= slope_sizes)]).tolist():
                 lane.interval.events.append(Event(lane.t, number, index, unit, group.kink + 1, group.kink))
@@ -500,9 +507,15 @@ class Walker:
     def _doubtful(self, numbers: Floats, sizes: Floats) -> NDArray[np.bool_]:
         """Whether numbers may be rounding noise, as far as sizes tell that were measured where the lane began.
 
-        No number exceeds its own size: where one does, more has awoken since than the sizes know of.
+        A number may exceed its own size by the square root of how many it is the sum of, but by no more: where one
+        does, something has awoken since that the sizes know nothing of.
         """
-        return np.asarray((numbers <= self.doubt * sizes) | ((numbers > sizes) & (numbers < self.immense)))
+        asleep = (numbers > AWOKEN * sizes) & (numbers < self.immense)
+        return np.asarray((numbers <= self.doubt * sizes) | asleep)
+
+    def _is_doubtful(self, number: float, size: float) -> bool:
+        """The same of one number."""
+        return number <= self.doubt * size or AWOKEN * size < number < self.immense
 
     def _measure(self, lane: _Lane, place: int, evaluation: Evaluation) -> None:
         """Have the lane's sizes belong to this evaluation."""

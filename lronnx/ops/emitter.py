@@ -30,8 +30,8 @@ LOWEST = {"float64": -1e300, "float32": -1e37}
 # What operators become where only sizes matter.
 WITHOUT_SIGN = {"Sub": "Add", "Neg": "Identity"}
 # What squares are cut off at, with room for products and sums; and sizes, in each type.
-LARGEST_SQUARE = 1e200
-LARGEST_SIZE = {"float64": 1e100, "float32": 1e30}
+LARGEST_SQUARE = {"float64": 1e200, "float32": 1e34}
+LARGEST_SIZE = {"float64": 1e100, "float32": 1e17}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,8 @@ class Emitter:
 
     ``dtype``: of all floating-point tensors. ``convolves``: for which types the runtime has convolution
     kernels; for others convolutions are lowered to matrix products. ``probe`` runs one node on arrays.
-    ``shapes``: of the source network's tensors, one sample each.
+    ``shapes``: of the source network's tensors, one sample each. ``squares``: in which type squares are written, whose
+    range is twice that of numbers; the same as ``dtype`` if it is not given.
     """
 
     def __init__(
@@ -80,8 +81,10 @@ class Emitter:
         opset: int,
         probe: Callable[[Node, Sequence[Array | None]], list[Array]],
         lookup: Lookup,
+        squares: str = "",
     ) -> None:
         self.dtype = np.dtype(dtype)
+        self.squares = np.dtype(squares or dtype)
         self.convolves = convolves
         self.shapes = shapes
         self.opset = opset
@@ -106,11 +109,11 @@ class Emitter:
         """Write what is written inside for squares: an affine operator ``sum w x + b`` becomes ``sum w^2 q + b^2``.
 
         With ``q`` the squares of independent numbers' sizes that is the square of the sum's size, whatever cancels. It
-        is written in double precision: single would do for digits, but not for the range of squares. Inside, ``values``
-        and ``slopes`` are what is known of the network's tensors.
+        is written in the type ``squares``. Inside, ``values`` and ``slopes`` are what is known of the network's
+        tensors.
         """
         outside = self.dtype, self.values, self.slopes
-        self.dtype, self.values, self.slopes = np.dtype(np.float64), values, slopes
+        self.dtype, self.values, self.slopes = self.squares, values, slopes
         self._squaring = True
         try:
             yield
@@ -152,7 +155,7 @@ class Emitter:
             # Infinities stand for what must not win a choice.
             most = -LOWEST[self.dtype.name]
             if self._squaring:
-                held, most = np.square(np.clip(held.astype(np.float64), -1e110, 1e110)), LARGEST_SQUARE
+                held, most = np.square(np.clip(held.astype(np.float64), -1e110, 1e110)), LARGEST_SQUARE[self.dtype.name]
             held = np.clip(held.astype(np.float64), -most, most).astype(self.dtype)
         held = np.ascontiguousarray(held).reshape(held.shape)
         digest = hashlib.sha256(f"{held.dtype}{held.shape}".encode() + held.tobytes()).digest()

@@ -131,12 +131,14 @@ class Switched:
 
 
 def squares(e: Emitter, x: Lanes, rounding: Lanes | None) -> Lanes:
-    """``x^2 + size(x)^2`` of an element, in double precision; ``rounding``: the latter, ``x^2`` if it is left out."""
-    wide = e.cast(x, "float64")
+    """``x^2 + size(x)^2`` of an element; ``rounding``: the latter, ``x^2`` if it is left out."""
+    wide = e.cast(x, e.squares.name)
+    most = LARGEST_SQUARE[e.squares.name]
     with e.squared({}, {}):
         squared = replace(wide, name=e.one("Mul", wide.name, wide.name))
+        squared = replace(squared, name=e.at_most(squared.name, most))
         total = e.combine("Add", squared, squared if rounding is None else e.reorder(rounding, x.order))
-        return replace(total, name=e.at_most(total.name, LARGEST_SQUARE))
+        return replace(total, name=e.at_most(total.name, most))
 
 
 def _size(e: Emitter, squared: Lanes, like: Lanes, offset: Array) -> str:
@@ -147,7 +149,7 @@ def _size(e: Emitter, squared: Lanes, like: Lanes, offset: Array) -> str:
             squared = e.elementwise("Add", squared, offset)
         root = e.root(e.reorder(squared, like.order))
         root = replace(root, name=e.at_most(root.name, most))
-    return e.cast(root, e.dtype.name, "float64").name
+    return e.cast(root, e.dtype.name, e.squares.name).name
 
 
 def _lowest(e: Emitter, name: str, rank: int, hint: str) -> str:
@@ -240,7 +242,7 @@ def emit_kinks(
         if doubt:
             limit = e.one("Mul", size, e.constant(np.array(doubt)))
             close = e.one("LessOrEqual", e.one("Abs", g.name), limit)
-            near.append(Lanes(e.one("Cast", close, to=ELEMENT_TYPES["float64"]), z.shape, z.order))
+            near.append(Lanes(e.one("Cast", close, to=ELEMENT_TYPES[e.squares.name]), z.shape, z.order))
     factor = _total(e, gradient, value.base)
     # On every branch the output is written as that branch's own line, which is exactly constant where it is flat.
     if factor is None:
@@ -268,7 +270,7 @@ def _bent(e: Emitter, squared: Lanes, factor: Lanes | None, form: Kinks, near: S
     if factor is None:
         with e.squared({}, {}):
             return e.elementwise("Mul", squared, np.asarray(form.base))
-    wide = e.cast(factor, "float64")
+    wide = e.cast(factor, e.squares.name)
     with e.squared({}, {}):
         weight = e.combine("Mul", wide, wide)
         for close in near:
@@ -355,7 +357,7 @@ def emit_choice(
     slope_rounding = e.one("GatherElements", slope_squared, state, axis=1)
     if doubt:
         limit = e.one("Mul", size, e.constant(np.array(doubt)))
-        close = e.one("Cast", e.one("LessOrEqual", distance, limit), to=ELEMENT_TYPES["float64"])
+        close = e.one("Cast", e.one("LessOrEqual", distance, limit), to=ELEMENT_TYPES[e.squares.name])
         largest = e.one("ReduceMax", e.one("Mul", squared, close), e.constant(np.array([1]), "axes"), keepdims=1)
         rounding = e.one("Max", rounding, largest)
     made = [squares(e, x, placed(held)) for x, held in ((out, rounding), (out_slope, slope_rounding))]
