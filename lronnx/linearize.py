@@ -28,7 +28,10 @@ POINT, DIRECTION, VALUE, SLOPE, SIZE = "point", "direction", "value", "slope", "
 
 @dataclass(frozen=True)
 class Program:
-    """A linearized program. Inputs: POINT and DIRECTION (lanes, *sample); in mode STEP one state per group.
+    """A linearized program. Inputs: POINT and DIRECTION (lanes, *sample); in mode STEP a state per group and ``fixed``.
+
+    ``fixed`` are slopes in front of all switching nodes, which are the same along a whole segment: a program in mode
+    FRESH makes them, in the order in which one in mode STEP reads them.
 
     Outputs: VALUE and SLOPE (lanes, m); then per group its switching functions, their slopes, rates, and what
     :class:`Group` keeps per lane; in mode FRESH the states. With ``sizes`` also SIZE (lanes, m), how large the values
@@ -40,6 +43,7 @@ class Program:
     mode: str
     dtype: str
     sizes: bool
+    fixed: tuple[str, ...] = ()
 
 
 def build(
@@ -81,6 +85,8 @@ def build(
             known[input_name] = squares_of(e, held[input_name], None)
     states: list[Value] = []
     groups: list[Group] = []
+    kept = () if public else _in_front(source, labels, input_name)
+    fixed: list[Value] = []
     for node, rule in _evaluated(source, labels):
         e.scope(node.label)
         operands = [[_operand(name, known, contents) for name in node.inputs] for known in (e.values, e.slopes)]
@@ -104,9 +110,18 @@ def build(
             switched = _switch(e, node.label, forms, mode, judged, states, doubt)
             made = [[switched.out], [switched.slope]]
             made_squares = [[one] for one in (switched.squares, switched.slope_squares) if one is not None]
-            groups += [_owned(e, group, (point, direction)) for group in switched.groups]
+            given = {point, direction, *(value.name for value in fixed)}
+            groups += [_owned(e, group, given) for group in switched.groups]
         for known, tensors in zip((e.values, e.slopes, *squared), (*made, *made_squares), strict=False):
             known.update(zip(node.outputs, tensors, strict=False))
+        for name in (name for name in node.outputs if name in kept):
+            slope = e.slopes[name]
+            if mode == STEP:
+                slope = e.slopes[name] = replace(slope, name=e.fresh("fixed"))
+            else:
+                # It may be an input, or a view of one, which onnxruntime returns freed memory for.
+                slope = replace(slope, name=e.rename(slope.name, "fixed"))
+            fixed.append(Value(slope.name, dtype, (LANES, *slope.physical)))
     e.scope("")
     if labels.output in e.values:
         results = e.values[labels.output], e.slopes[labels.output]
@@ -138,11 +153,28 @@ def build(
         outputs += [Value(name, dtype, (LANES,)) for name in (group.best, group.lowest)]
         if sizes:
             outputs += [Value(name, dtype, (LANES, *compared)) for name in (group.size, group.slope_size)]
+    if mode == STEP:
+        inputs += [*states, *fixed]
+    else:
+        outputs += fixed
     # Two groups may share a switching function (a tensor that two operators read).
     distinct = {value.name: value for value in outputs}
-    inputs += [value for value in states if mode == STEP]
     graph = e.program(source.name or "network", inputs, distinct.values(), PROGRAM_OPSET)
-    return Program(graph, tuple(_as_stored(e, group) for group in groups), mode, dtype, sizes)
+    names = tuple(value.name for value in fixed)
+    return Program(graph, tuple(_as_stored(e, group) for group in groups), mode, dtype, sizes, names)
+
+
+def _in_front(source: Graph, labels: Labels, input_name: str) -> tuple[str, ...]:
+    """The tensors that no switching node is in front of, and that something behind one reads, or a switching node."""
+    front, read = {input_name}, {labels.output}
+    for node, rule in _evaluated(source, labels):
+        reads = rule.reads(node, labels.lookup) if rule.reads is not None else node.inputs
+        moving = {name for name in reads if name in labels.lookup.variable}
+        if labels.kinds[node.label] is Kind.AFFINE and moving <= front:
+            front.update(node.outputs)
+        else:
+            read |= moving
+    return tuple(name for node in source.nodes for name in node.outputs if name in front and name in read)
 
 
 def _shown(e: Emitter, group: Group, hint: str) -> Value:
@@ -196,7 +228,7 @@ def _alike(
     return found
 
 
-def _owned(e: Emitter, group: Group, inputs: Sequence[str]) -> Group:
+def _owned(e: Emitter, group: Group, inputs: Collection[str]) -> Group:
     """The group with switching functions of its own.
 
     onnxruntime returns freed memory for an output that is an input.

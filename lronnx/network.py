@@ -554,13 +554,18 @@ class Network:
         program, _ = self._runner(STEP, precision, device, sizes=False)
 
         def evaluate(
-            points: Array, directions: Array, pattern: Sequence[Array] | None, sizes: bool = False
+            points: Array,
+            directions: Array,
+            pattern: Sequence[Array] | None,
+            fixed: Sequence[Array] = (),
+            sizes: bool = False,
         ) -> Evaluation:
             sizes = sizes or pattern is None
             used, runner = self._runner(FRESH if pattern is None else STEP, precision, device, sizes=sizes)
             feeds: dict[str, Array] = {linearize.POINT: points, linearize.DIRECTION: directions}
             if pattern is not None:
                 feeds.update(zip((group.state for group in used.groups), pattern, strict=True))
+                feeds.update(zip(used.fixed, fixed, strict=True))
             made = dict(zip(runner.outputs, runner(feeds), strict=True))
             tensors = dict(made)
             for group, other in zip(program.groups, used.groups, strict=True):
@@ -569,7 +574,8 @@ class Network:
                     if getattr(other, key) in made:
                         tensors[getattr(group, key)] = made[getattr(other, key)]
             judged = [(made[other.size], made[other.slope_size]) for other in used.groups] if sizes else []
-            return Evaluation(made[linearize.VALUE], made[linearize.SLOPE], tensors, judged)
+            constant = [made[name] for name in used.fixed] if pattern is None else []
+            return Evaluation(made[linearize.VALUE], made[linearize.SLOPE], tensors, judged, constant)
 
         return evaluate
 

@@ -231,7 +231,8 @@ class Session:
             outputs = self._outputs(lanes)
             workers = min(self._workers, lanes)
             if workers < self._workers or workers == 1:
-                self._bound(self._session(0), feeds, outputs, 0, lanes)
+                # Making another session takes longer than the few lanes that are left at the end of a walk.
+                self._bound(self._session(1 if 1 in self._by_threads else 0), feeds, outputs, 0, lanes)
                 return outputs
             session = self._session(1)
             if self._pool is None:

@@ -63,19 +63,29 @@ class Evaluation:
     """What a program returned for some lanes: ``tensors`` by output name, each with the lanes in front.
 
     ``sizes``: per group those of its switching functions and of their slopes; empty if they were not asked for.
+    ``fixed``: slopes that stay as they are on the whole segment; of an evaluation afresh only.
     """
 
     value: Floats
     slope: Floats
     tensors: Mapping[str, Array]
     sizes: Sequence[tuple[Array, Array]]
+    fixed: Sequence[Array]
 
 
 class Evaluate(Protocol):
-    """Evaluates points (lanes, *sample) and directions under the states of all groups (None: computed afresh)."""
+    """Evaluates points (lanes, *sample) and directions under the states of all groups (None: computed afresh).
+
+    With states come the ``fixed`` slopes that an evaluation afresh on the same segment gave.
+    """
 
     def __call__(
-        self, points: Array, directions: Array, pattern: Sequence[Array] | None, sizes: bool = False
+        self,
+        points: Array,
+        directions: Array,
+        pattern: Sequence[Array] | None,
+        fixed: Sequence[Array] = (),
+        sizes: bool = False,
     ) -> Evaluation: ...
 
 
@@ -144,6 +154,7 @@ class Walker:
         self._states = [
             np.empty((self.lanes, *group.physical), np.int64 if group.count else self.dtype) for group in self.groups
         ]
+        self._fixed: list[Array] = []
         self._queue = self._schedule()
         active: list[_Lane] = []
         try:
@@ -210,6 +221,10 @@ class Walker:
         self.evaluations += len(new)
         for number, group in enumerate(self.groups):
             self._states[number][rows] = evaluation.tensors[group.state]
+        if not self._fixed:
+            self._fixed = [np.empty((self.lanes, *held.shape[1:]), held.dtype) for held in evaluation.fixed]
+        for kept, held in zip(self._fixed, evaluation.fixed, strict=True):
+            kept[rows] = held
         for row, lane in enumerate(lanes):
             lane.interval.borders = [self._border(index, evaluation, row) for index in range(len(self.groups))]
             self._keep_sizes(lane, evaluation, row, evaluation)
@@ -229,7 +244,8 @@ class Walker:
     def _step(self, active: list[_Lane]) -> list[_Lane]:
         count = len(active)
         self._place(active, 0)
-        evaluation = self.evaluate(self._x[:count], self._d[:count], [state[:count] for state in self._states])
+        states, fixed = ([held[:count] for held in arrays] for arrays in (self._states, self._fixed))
+        evaluation = self.evaluate(self._x[:count], self._d[:count], states, fixed)
         self.evaluations += count
         return self._keep([], active, evaluation, 0)
 
@@ -247,8 +263,8 @@ class Walker:
             if self._move(lane, first + row, row, evaluation, best[row]):
                 target = len(result)
                 if target != first + row:
-                    for state in self._states:
-                        state[target] = state[first + row]
+                    for held in (*self._states, *self._fixed):
+                        held[target] = held[first + row]
                 result.append(lane)
         return result
 
@@ -365,6 +381,12 @@ class Walker:
     ) -> bool:
         """Whether units at ``places`` may move by rounding noise only. If so, the group's rates are cleaned of it."""
         group, numbers = self.groups[index], NUMBERS[self.dtype]
+        if not group.count and len(places) == 1:
+            # The usual case, without the arrays of the others.
+            unit = int(places[0])
+            speed = abs(float(evaluation.tensors[group.slope][row].reshape(-1)[unit]))
+            if speed == 0 or not self._is_doubtful(speed, float(lane.sizes[index][1][unit])):
+                return False
         values, slopes = (held.reshape(-1) for held in _functions(group, evaluation, row))
         state = self._states[index][place, ...].reshape(-1)
         winners = state * group.units + np.arange(group.units) if group.count else np.zeros(0, np.int64)
@@ -458,8 +480,10 @@ class Walker:
         for index, places in found:
             group = self.groups[index]
             state = self._states[index][place, ...].reshape(-1)
-            (values, slopes), (sizes, slope_sizes) = _functions(group, evaluation, row), lane.sizes[index]
             places = places[state[places] > 0]
+            if not len(places):
+                continue
+            (values, slopes), (sizes, slope_sizes) = _functions(group, evaluation, row), lane.sizes[index]
             # The slope first: of most units that have just left it is far from noise.
             if not any(
                 self._is_doubtful(abs(float(slopes[unit])), float(slope_sizes[unit]))
@@ -521,8 +545,9 @@ class Walker:
         """Have the lane's sizes belong to this evaluation."""
         if lane.measured is not evaluation:
             rows = slice(place, place + 1)
-            states = [state[rows] for state in self._states]
-            self._keep_sizes(lane, self.evaluate(self._x[rows], self._d[rows], states, sizes=True), 0, evaluation)
+            states, fixed = ([held[rows] for held in arrays] for arrays in (self._states, self._fixed))
+            found = self.evaluate(self._x[rows], self._d[rows], states, fixed, sizes=True)
+            self._keep_sizes(lane, found, 0, evaluation)
             self.evaluations += 1
 
     def _keep_sizes(self, lane: _Lane, evaluation: Evaluation, row: int, measured: Evaluation) -> None:
@@ -627,9 +652,10 @@ class Walker:
         count = 0
         for chain in self._chains:
             for interval in chain.intervals:
-                count += interval.moves
                 if not interval.done:
-                    return count
+                    # The last step leads to a place that is not evaluated yet.
+                    return count + max(interval.moves - 1, 0)
+                count += interval.moves
             if not chain.complete:
                 return count
             count += 1
@@ -665,8 +691,8 @@ class Walker:
 def _functions(group: Group, evaluation: Evaluation, row: int) -> tuple[Array, Array]:
     """Values and slopes of a group's switching functions: (units,), or those of its candidates, (count, units)."""
     shape = (group.count, group.units) if group.count else (group.units,)
-    value, slope = (evaluation.tensors[name][row].reshape(shape) for name in (group.value, group.slope))
-    return value, slope
+    tensors = evaluation.tensors
+    return tensors[group.value][row].reshape(shape), tensors[group.slope][row].reshape(shape)
 
 
 def _sizes(group: Group, sizes: tuple[Array, Array], row: int) -> tuple[Floats, Floats]:
