@@ -12,7 +12,7 @@ from lronnx.errors import InputError, LronnxError, ModelError, NotPiecewiseAffin
 from lronnx.graph import Graph, Node, Value
 from lronnx.network import Inspection, Network, NodeReport, inspect, load
 from lronnx.regions import DecisionChange, PathWalk, SelfCheck, Switch, Walk
-from lronnx.walker import PatternError, Progress
+from lronnx.walker import PatternError, Progress, Stop
 
 __version__ = "0.1.0"
 
@@ -32,6 +32,7 @@ __all__ = [
     "Progress",
     "Refusal",
     "SelfCheck",
+    "Stop",
     "Switch",
     "Value",
     "Walk",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import sys
 import time
 import traceback
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from lronnx.network import Inspection, Network
     from lronnx.regions import PathWalk
-    from lronnx.walker import Progress
+    from lronnx.walker import Progress, Stop
 
 SELF_CHECK_FAILED = 5
 INTERRUPTED = 130
@@ -113,36 +114,31 @@ _MODEL = click.Path(exists=True, dir_okay=False, path_type=Path)
 _TARGET = click.Path(path_type=Path)
 
 
-def _model_options(*, fixed_inputs: bool) -> Callable[[_Command], _Command]:
+def _model_options(command: _Command) -> _Command:
     """The options that say which function a model file stands for."""
-
-    def decorate(command: _Command) -> _Command:
-        decorators = [
-            click.option("--output", "output_name", metavar="NAME", help="Analyse this output (default: the first)."),
-            click.option(
-                "--shape",
-                "shapes",
-                type=_NamedShape(),
-                metavar="NAME=1x3x32x32",
-                multiple=True,
-                help="Shape of one sample of an input whose size the model leaves open.",
-            ),
-        ]
-        if fixed_inputs:
-            decorators.append(
-                click.option(
-                    "--input",
-                    "fixed_inputs",
-                    type=_NamedFile(),
-                    multiple=True,
-                    help="Hold this input of a model with several at the array in a .npy or .npz file.",
-                )
-            )
-        for decorator in reversed(decorators):
-            command = decorator(command)
-        return command
-
-    return decorate
+    decorators = [
+        click.option(
+            "--output", "output_name", metavar="NAME", help="Analyse this output, tensor or node (default: the first)."
+        ),
+        click.option(
+            "--shape",
+            "shapes",
+            type=_NamedShape(),
+            metavar="NAME=1x3x32x32",
+            multiple=True,
+            help="Shape of one sample of an input whose size the model leaves open.",
+        ),
+        click.option(
+            "--input",
+            "fixed_inputs",
+            type=_NamedFile(),
+            multiple=True,
+            help="Hold this input of a model with several at the array in a .npy or .npz file.",
+        ),
+    ]
+    for decorator in reversed(decorators):
+        command = decorator(command)
+    return command
 
 
 def _precision_option(command: _Command) -> _Command:
@@ -166,22 +162,30 @@ def main() -> None:
     lronnx walk MODEL --start A.npy --end B.npy
 
     Exit codes: 0 done; 2 wrong usage or bad input file; 3 valid model but not piecewise affine;
-    4 not a valid ONNX model; 5 the self-check failed (the result is written and marked).
+    4 not a valid ONNX model; 5 the self-check failed (the result is written and marked); 130 interrupted (likewise).
     """
 
 
 @main.command(short_help="Show every node, and whether the network can be walked.")
 @click.argument("model", type=_MODEL)
-@_model_options(fixed_inputs=False)
+@_model_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
-def inspect(model: Path, output_name: str | None, shapes: Sequence[tuple[str, tuple[int, ...]]], as_json: bool) -> int:
+def inspect(
+    model: Path,
+    output_name: str | None,
+    shapes: Sequence[tuple[str, tuple[int, ...]]],
+    fixed_inputs: Sequence[tuple[str, str]],
+    as_json: bool,
+) -> int:
     """Show every node of MODEL: constant, affine or switching, with its number of units, and the verdict.
 
     Also for a network that is refused; the exit code then is 3, and 4 if onnxruntime cannot run it.
     """
     import lronnx
 
-    inspection = lronnx.inspect(model, output=output_name, shapes=_unique(shapes, "--shape"))
+    inspection = lronnx.inspect(
+        model, output=output_name, fixed_inputs=_read_fixed(fixed_inputs), shapes=_unique(shapes, "--shape")
+    )
     if as_json:
         _print_json(_inspection_json(inspection))
     else:
@@ -197,7 +201,7 @@ def inspect(model: Path, output_name: str | None, shapes: Sequence[tuple[str, tu
 @click.option("--end", metavar="FILE", help="Where it ends: .npy, .npz (key end) or an image.")
 @click.option("--points", metavar="FILE", help="Points of a path instead: .npy, or .npz (points, or start and end).")
 @click.option("--closed", is_flag=True, help="Walk from the last point back to the first, too.")
-@_model_options(fixed_inputs=True)
+@_model_options
 @click.option("--scale", metavar="NUMBER", help="Pixels: input = (pixel * SCALE - MEAN) / STD; 1/255, for example.")
 @click.option(
     "--mean", metavar="NUMBERS", help="Pixels: subtracted after scaling; one number or one per channel, a,b,c."
@@ -271,7 +275,7 @@ def walk(
         path_points = inputs.read_points(
             network.input_shape, start=start, end=end, points=points, closed=closed, pixels=pixels
         )
-        with _ProgressBar(begun) as progress:
+        with _ProgressBar(begun) as progress, _Interrupts() as stop:
             path = network.walk_path(
                 path_points,
                 closed=closed,
@@ -280,6 +284,7 @@ def walk(
                 lanes=lanes,
                 max_regions=max_regions,
                 progress=progress,
+                stop=stop,
             )
     unwritten: OSError | None = None
     if target is not None:
@@ -299,7 +304,7 @@ def walk(
 @main.command(short_help="Write an ONNX model of outputs and slopes.")
 @click.argument("model", type=_MODEL)
 @click.option("-o", "--out", "target", type=_TARGET, required=True, metavar="OUT.onnx", help="The file to write.")
-@_model_options(fixed_inputs=True)
+@_model_options
 @_precision_option
 def linearize(
     model: Path,
@@ -333,9 +338,7 @@ def _load(
     """The network; sizes that the model leaves open are taken from the points, unless an option gives them."""
     import lronnx
 
-    fixed: dict[str, NDArray[np.generic]] = {
-        name: inputs.read_array(spec, name) for name, spec in _unique(fixed_inputs, "--input").items()
-    }
+    fixed = _read_fixed(fixed_inputs)
     known = _unique(shapes, "--shape")
     try:
         return lronnx.load(model, output=output_name, fixed_inputs=fixed, shapes=known)
@@ -347,6 +350,10 @@ def _load(
         if shape is None:
             raise
     return lronnx.load(model, output=output_name, fixed_inputs=fixed, shapes={**known, value.name: shape})
+
+
+def _read_fixed(fixed_inputs: Sequence[tuple[str, str]]) -> dict[str, NDArray[np.generic]]:
+    return {name: inputs.read_array(spec, name) for name, spec in _unique(fixed_inputs, "--input").items()}
 
 
 @contextlib.contextmanager
@@ -403,11 +410,30 @@ def _conclude(path: PathWalk, max_regions: int | None) -> int:
     if stopped:
         _tell(f"Stopped after {path.regions} regions (--max-regions): the result is partial.")
     elif path.partial:
-        _tell("Interrupted: the result holds what was walked so far and is marked partial.")
+        _tell("Interrupted: the result holds what was walked from the start on and is marked partial.")
     if not path.self_check.ok:
         _complain("the self-check failed, do not rely on this result; please report the model")
         return SELF_CHECK_FAILED
     return INTERRUPTED if path.partial and not stopped else 0
+
+
+class _Interrupts:
+    """Ctrl-C ends a walk once the stretches that were begun are done, so that none of them is lost; twice, at once."""
+
+    def __enter__(self) -> Callable[[], Stop]:
+        from lronnx.walker import Stop
+
+        self._count = 0
+        self._before = signal.signal(signal.SIGINT, self._note)
+        return lambda: (Stop.NO, Stop.SOON, Stop.NOW)[min(self._count, 2)]
+
+    def __exit__(self, *exception: object) -> None:
+        signal.signal(signal.SIGINT, self._before)
+
+    def _note(self, *received: object) -> None:
+        self._count += 1
+        if self._count == 1:
+            _tell("Interrupted: finishing the stretches that were begun; Ctrl-C again stops at once.")
 
 
 class _ProgressBar:

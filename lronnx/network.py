@@ -24,7 +24,7 @@ from lronnx.onnx_io import Model
 from lronnx.ops import Kind
 from lronnx.ops.switching import FRESH, STEP
 from lronnx.regions import PathWalk, SelfCheck, Walk
-from lronnx.walker import Evaluate, Evaluation, Progress, Walker
+from lronnx.walker import Evaluate, Evaluation, Progress, Stop, Walker
 
 PRECISIONS = {"double": "float64", "single": "float32"}
 # The original model is evaluated at the ends of a segment and at this many edges and midpoints inside.
@@ -109,7 +109,7 @@ class _Study:
         others = self.alternatives()
         if others:
             lines.append(f"the refused output is '{self.asked}'; --output can choose another: {', '.join(others)}")
-        text = "lronnx inspect shows every node; --output NAME analyses the network up to a tensor in front of these"
+        text = "lronnx inspect shows every node; --output NAME analyses the network up to a node in front of these"
         first = self.model.graph.nodes[self.labels.refusals[0].index]
         before = next((name for name in first.inputs if name in self.variable and name != self.input_name), "")
         # Every tensor in front of the first refused node is in front of all of them.
@@ -267,9 +267,15 @@ def _choose_output(graph: Graph, output: str | None, path: Path) -> str:
     if output is None:
         return graph.outputs[0]
     made = {name for node in graph.nodes for name in node.outputs if name}
-    if output not in graph.outputs and output not in made:
-        raise InputError(f"--output {output}: {path} has no such tensor; its outputs are {', '.join(graph.outputs)}")
-    return output
+    if output in graph.outputs or output in made:
+        return output
+    by_node = {node.label: next(filter(None, node.outputs), "") for node in graph.nodes}
+    if by_node.get(output):
+        return by_node[output]
+    raise InputError(
+        f"--output {output}: {path} has neither a tensor nor a node of that name; its outputs are "
+        f"{', '.join(graph.outputs)}, and lronnx inspect shows its nodes"
+    )
 
 
 def _sample(value: Value) -> Array:
@@ -294,6 +300,7 @@ def inspect(
     path: str | os.PathLike[str],
     *,
     output: str | None = None,
+    fixed_inputs: Mapping[str, ArrayLike] | None = None,
     shapes: Mapping[str, Sequence[int]] | None = None,
 ) -> Inspection:
     """Look at a model without walking it, also at one that is not piecewise affine.
@@ -301,7 +308,7 @@ def inspect(
     Raises InputError or ModelError if the file cannot be read or is no valid ONNX graph. That onnxruntime cannot run
     it is told in ``problem``.
     """
-    study = _study(path, output, None, shapes, lenient=True)
+    study = _study(path, output, fixed_inputs, shapes, lenient=True)
     graph, labels = study.model.graph, study.labels
     refused = {refusal.index: refusal for refusal in labels.refusals}
     cut = {node.label for node in labels.cut}
@@ -364,8 +371,8 @@ def load(
 ) -> Network:
     """Read an ONNX network for walking.
 
-    ``output``: the tensor to analyse (default: the first output). ``fixed_inputs``: content of every input but one.
-    ``shapes``: per input, where the file leaves more than the batch open.
+    ``output``: the tensor, or the node, to analyse (default: the first output). ``fixed_inputs``: content of every
+    input but one. ``shapes``: per input, where the file leaves more than the batch open.
 
     Raises InputError (wrong arguments or unreadable file), ModelError (no valid ONNX model) or
     NotPiecewiseAffineError, which names every node that is refused.
@@ -474,16 +481,24 @@ class Network:
         lanes: int | None = None,
         max_regions: int | None = None,
         progress: Callable[[Progress], None] | None = None,
+        stop: Callable[[], Stop] | None = None,
     ) -> Walk:
         """All linear regions on the segment from ``start`` to ``end``, arrays of one sample's shape.
 
         ``precision``: ``double``, or ``single`` for exploring. ``device``: ``auto``, ``cpu`` or ``cuda``. ``lanes``:
-        how many sub-intervals are walked side by side. ``max_regions`` ends the walk early.
+        how many sub-intervals are walked side by side. ``max_regions`` ends the walk early, and so does ``stop``, which
+        is asked at every step.
 
-        Raises InputError if an argument does not fit.
+        Raises InputError if an argument does not fit, and KeyboardInterrupt if ``stop`` ended it at once.
         """
         path = self.walk_path(
-            [start, end], precision=precision, device=device, lanes=lanes, max_regions=max_regions, progress=progress
+            [start, end],
+            precision=precision,
+            device=device,
+            lanes=lanes,
+            max_regions=max_regions,
+            progress=progress,
+            stop=stop,
         )
         if not path.segments:
             raise KeyboardInterrupt
@@ -499,10 +514,11 @@ class Network:
         lanes: int | None = None,
         max_regions: int | None = None,
         progress: Callable[[Progress], None] | None = None,
+        stop: Callable[[], Stop] | None = None,
     ) -> PathWalk:
         """Walk the segments between neighbouring ``points`` (P, *sample), and back to the first if ``closed``.
 
-        Ctrl-C ends the walk; the result holds what is contiguous from the first point on and is marked partial.
+        A walk that ends early holds what is contiguous from the first point on, and is marked partial.
         Raises InputError if an argument does not fit.
         """
         begin = time.perf_counter()
@@ -518,7 +534,7 @@ class Network:
         evaluate = self._evaluate(precision, device)
         program, _ = self._runner(STEP, precision, device, sizes=False)
         walker = Walker(program.groups, evaluate, program.dtype, count)
-        results = walker.run(path, max_regions, progress)
+        results = walker.run(path, max_regions, progress, stop)
         seconds = time.perf_counter() - begin
         partial = not all(result.complete for result in results) or len(results) < len(lengths)
         total = sum(len(result.t) - 1 for result in results) or 1

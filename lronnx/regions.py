@@ -89,7 +89,7 @@ class SelfCheck:
 
 
 # Compared by identity: equality of arrays is an array, and no two runs take the same time.
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Walk:
     """All linear regions on one segment ``x(t) = start + t (end - start)``, R of them, for m outputs.
 
@@ -113,6 +113,12 @@ class Walk:
     forward_passes: int
     seconds: float
     precision: str = "double"
+
+    def __repr__(self) -> str:
+        text = f"<lronnx.Walk: {self.regions} regions, density {self.density:.6g}, length {self.walked_length:.6g}"
+        return (
+            text + (", partial" if self.partial else "") + ("" if self.self_check.ok else ", SELF-CHECK FAILED") + ">"
+        )
 
     @property
     def outputs(self) -> int:
@@ -215,7 +221,7 @@ class Walk:
         return tuple((after[0], before[1], after[1]) for before, after in pairwise(self.decisions))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class PathWalk:
     """The walks along a path of segments, in order; totals are sums over them.
 
@@ -231,6 +237,12 @@ class PathWalk:
     precision: str
     device: str
     lanes: int
+
+    def __repr__(self) -> str:
+        text = f"<lronnx.PathWalk: {len(self.segments)} segments, {self.regions} regions"
+        return (
+            text + (", partial" if self.partial else "") + ("" if self.self_check.ok else ", SELF-CHECK FAILED") + ">"
+        )
 
     @property
     def outputs(self) -> int:

@@ -97,9 +97,7 @@ def inspect_report(inspection: Inspection) -> list[RenderableType]:
             str(node.units) if node.units else "",
         )
     parts: list[RenderableType] = [heading, nodes]
-    told = [node for node in inspection.nodes if node.kind == "cut" and node.reason]
-    lines = [f"#{node.index} {node.label} [{node.op_type}] is cut off: {node.reason}" for node in told]
-    lines += [f"notice: {notice}" for notice in inspection.notices]
+    lines = [f"notice: {notice}" for notice in inspection.notices]
     if lines:
         parts.append(Text("\n".join(clean(line) for line in lines)))
     return [*parts, _verdict(inspection)]
@@ -140,21 +138,23 @@ def _verdict(inspection: Inspection) -> RenderableType:
 
 def _figures(path: PathWalk) -> Table:
     """Figure, number, meaning: short enough for a line of 80 columns each."""
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
     table.add_column(no_wrap=True)
     table.add_column(justify="right", no_wrap=True, style="bold")
     table.add_column(style="dim")
     segments = len(path.segments)
-    over = f" over {path.outputs} outputs" if path.outputs > 1 else ""
+    over = f", norm over {path.outputs} outputs" if path.outputs > 1 else ""
     where = "from start to end" if segments == 1 else f"of {segments} segments together"
+    if path.partial:
+        where = f"of what was walked, of {number(path.length)} in all"
     rows: list[tuple[str, str | Text, str]] = [
-        ("regions", str(path.regions), "pieces between breakpoints, all of them"),
+        ("regions", str(path.regions), "each of one activation pattern"),
         ("linear regions", str(path.linear_regions), "neighbours with the same slope counted once"),
-        ("breakpoints", str(path.breakpoints), f"between regions; unit switches: {path.switch_count}"),
+        ("breakpoints", str(path.breakpoints), f"inside segments; unit switches: {path.switch_count}"),
         ("smallest region", number(path.smallest_region), "in t, which is 0 at the start and 1 at the end"),
         ("length", number(path.walked_length), f"Euclidean, {where}"),
         ("density", number(path.density), "regions per unit of length"),
-        ("absolute deviation", number(path.absolute_deviation_norm), f"area to the straight line, norm{over}"),
+        ("absolute deviation", number(path.absolute_deviation_norm), f"area to the straight line{over}"),
         ("mean deviation", number(path.absolute_deviation_norm / (path.walked_length or math.nan)), "that per length"),
         (
             "local similarity",
@@ -243,7 +243,10 @@ def _segment(walk: Walk) -> tuple[str, str, str, str, str]:
 def _partial_text(path: PathWalk) -> str:
     if not path.segments:
         return "PARTIAL: stopped before the first region was finished."
-    return "PARTIAL: the run was stopped early; all figures are about the part that was walked."
+    where = f"t = {number(float(path.segments[-1].t[-1]))}"
+    if len(path.segments) > 1:
+        where += f" of segment {len(path.segments) - 1}"
+    return f"PARTIAL: stopped at {where}; all figures are about the part that was walked."
 
 
 def number(figure: float | None) -> str:

@@ -15,6 +15,7 @@ the pattern that the path enters is reached, and a unit that returned to its bra
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -48,6 +49,14 @@ class PatternError(LronnxError):
     """
 
     exit_code = 5
+
+
+class Stop(enum.Enum):
+    """Whether a walk should end early: not at all; once the sub-intervals that were begun are done; or at once."""
+
+    NO = "no"
+    SOON = "soon"
+    NOW = "now"
 
 
 @dataclass(frozen=True)
@@ -127,17 +136,17 @@ class Walker:
         # What pads a window is as large as can be, and is never weighed against anything.
         self.immense = 0.1 * LARGEST_SIZE[dtype]
         self.evaluations = 0
-        self.interrupted = False
 
     def run(
         self,
         points: Floats,
         max_regions: int | None = None,
         progress: Callable[[Progress], None] | None = None,
+        stop: Callable[[], Stop] | None = None,
     ) -> list[SegmentResult]:
         """Walk the segments between neighbouring ``points`` (P, *sample), P - 1 of them.
 
-        Ctrl-C ends the walk early: the result is what is contiguous from the first point.
+        ``stop``, asked at every step, may end the walk early: the result is what is contiguous from the first point.
         Raises PatternError if the pattern does not settle somewhere.
         """
         self.points = points
@@ -157,21 +166,20 @@ class Walker:
         self._fixed: list[Array] = []
         self._queue = self._schedule()
         active: list[_Lane] = []
-        try:
-            while True:
-                active, exhausted = self._refill(active)
-                if active:
-                    active = self._step(active)
-                elif exhausted:
-                    break
-                if progress is not None:
-                    inside = sum(lane.t - lane.interval.start for lane in active)
-                    progress(Progress(min((self._walked + inside) / self.segments, 1.0), self._found))
-                if max_regions is not None and self._contiguous() >= max_regions:
-                    self.interrupted = True
-                    break
-        except KeyboardInterrupt:
-            self.interrupted = True
+        while True:
+            wish = Stop.NO if stop is None else stop()
+            if wish is Stop.NOW:
+                break
+            active, exhausted = self._refill(active) if wish is Stop.NO else (active, True)
+            if active:
+                active = self._step(active)
+            elif exhausted:
+                break
+            if progress is not None:
+                inside = sum(lane.t - lane.interval.start for lane in active)
+                progress(Progress(min((self._walked + inside) / self.segments, 1.0), self._found))
+            if max_regions is not None and self._contiguous() >= max_regions:
+                break
         return self._results()
 
     # ---- which sub-interval next

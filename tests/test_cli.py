@@ -370,6 +370,32 @@ cli._ProgressBar._show = show
     assert pq.read_table(target).num_rows == content["regions"]
 
 
+def test_one_interrupt_finishes_what_was_begun(model: Path, points: Path, stub: Callable[..., StubNetwork]) -> None:
+    wishes: list[lronnx.Stop] = []
+
+    def result(points: Any, **options: Any) -> PathWalk:
+        for _ in range(3):
+            wishes.append(options["stop"]())
+            os.kill(os.getpid(), signal.SIGINT)
+        return FINISHED
+
+    stub(result)
+    before = signal.getsignal(signal.SIGINT)
+    told = run("walk", model, "--points", points).stderr
+    assert wishes == [lronnx.Stop.NO, lronnx.Stop.SOON, lronnx.Stop.NOW]
+    assert told.count("Ctrl-C again stops at once") == 1
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_node_may_be_analysed_by_its_name(points: Path, model: Path) -> None:
+    example = Path(lronnx.__file__).parent / "example"
+    network = lronnx.load(example / "digits.onnx", output="node_relu")
+    assert network.output_name == network.graph.nodes[1].outputs[0] != "node_relu"
+    result = run("walk", model, "--points", points, "--output", "nothing")
+    assert result.exit_code == 2
+    assert "neither a tensor nor a node" in result.stderr
+
+
 # --- progress -------------------------------------------------------------------------------------------------
 
 

@@ -732,3 +732,63 @@ def test_a_decision_changes_inside_a_region() -> None:
         ((t, before, after),) = walk.decision_changes
         assert abs(t - 1 / 3) < 1e-12
         assert (before, after) == (1, 0)
+
+
+# --- walks that end early -----------------------------------------------------------------------------------
+
+
+def busy_network(folder: Path) -> tuple[lronnx.Network, Any, Any]:
+    rng = np.random.default_rng(12)
+    b = Builder((4,))
+    hidden = b.relu(b.gemm(b.input, rng.standard_normal((200, 4)), rng.standard_normal(200)))
+    hidden = b.relu(b.gemm(hidden, rng.standard_normal((100, 200)), rng.standard_normal(100)))
+    onnx.save(b.model(b.gemm(hidden, rng.standard_normal((2, 100)))), folder / "m.onnx")
+    return lronnx.load(folder / "m.onnx"), 5 * rng.standard_normal(4), 5 * rng.standard_normal(4)
+
+
+@pytest.mark.parametrize("wish", [lronnx.Stop.SOON, lronnx.Stop.NOW])
+@pytest.mark.parametrize("lanes", [1, 8])
+def test_a_path_that_is_stopped_is_the_beginning_of_the_whole(tmp_path: Path, wish: lronnx.Stop, lanes: int) -> None:
+    network, start, end = busy_network(tmp_path)
+    points = np.linspace(start, end, 41)
+    whole = network.walk_path(points, lanes=8)
+    begun = 0
+
+    def stop() -> lronnx.Stop:
+        nonlocal begun
+        begun += 1
+        return wish if begun > 4 else lronnx.Stop.NO
+
+    part = network.walk_path(points, lanes=lanes, stop=stop)
+    assert part.partial
+    assert part.self_check.ok
+    assert 0 < part.regions < whole.regions
+    if wish is lronnx.Stop.SOON:
+        # Whatever was begun is done: with several lanes, several segments at least.
+        assert not any(walk.partial for walk in part.segments)
+        assert len(part.segments) >= lanes
+    for one, other in zip(part.segments, whole.segments, strict=False):
+        np.testing.assert_allclose(one.t[:-1], other.t[: one.regions], rtol=0, atol=1e-12)
+        assert one.switches == other.switches[: one.regions - 1]
+
+
+@pytest.mark.parametrize("limit", [1, 2, 5, 20])
+@pytest.mark.parametrize("lanes", [1, 8])
+def test_a_limit_is_met_exactly(tmp_path: Path, limit: int, lanes: int) -> None:
+    network, start, end = busy_network(tmp_path)
+    whole = network.walk(start, end)
+    part = network.walk(start, end, max_regions=limit, lanes=lanes)
+    assert (part.regions, part.partial) == (limit, True)
+    np.testing.assert_allclose(part.t, whole.t[: limit + 1], rtol=0, atol=1e-12)
+    full = network.walk_path([start, end], max_regions=whole.regions, lanes=lanes)
+    assert (full.regions, full.partial) == (whole.regions, False)
+
+
+def test_an_interrupt_in_python_is_an_interrupt(tmp_path: Path) -> None:
+    network, start, end = busy_network(tmp_path)
+
+    def interrupt(progress: lronnx.Progress) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        network.walk(start, end, progress=interrupt)
