@@ -288,9 +288,12 @@ def walk(
             )
     unwritten: OSError | None = None
     if target is not None:
+        # Options may be left out, and tails are cut off: what was analysed is said as well.
+        analysed = {"analysed_input": network.input_name, "analysed_output": network.output_name}
+        options = {**ctx.params, **analysed, "notices": network.notices}
         try:
             store.write_regions(
-                target, path, model=network.name, sha256=network.sha256, options=ctx.params, version=__version__
+                target, path, model=network.name, sha256=network.sha256, options=options, version=__version__
             )
         except OSError as error:
             # The walk may have taken hours: what can be printed still is.

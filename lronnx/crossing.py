@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from lronnx.graph import Array
 
-# Two breakpoints closer than this in t are one (the definition's own resolution).
+# Two breakpoints closer than this in t are one (the definition's own resolution); so are two decision changes.
 SAME_T = 1e-12
 # What a sum of coordinates in [0, 1] is rounded by.
 ULP_T = 2.3e-16

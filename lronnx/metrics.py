@@ -22,6 +22,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from lronnx.crossing import SAME_T
+
 Floats = NDArray[np.float64]
 
 SLOPE_TOLERANCE = 1e-12
@@ -46,9 +48,6 @@ by rounding here.
 
 VALUE_TOLERANCE_SINGLE = 1e-6
 """The same for outputs computed in single precision."""
-
-SAME_T = 1e-12
-"""Events closer than this in t are one: the definition of a breakpoint, used for decision changes too."""
 
 
 def linear_regions(slopes: Floats, tolerance: float = SLOPE_TOLERANCE) -> int:

@@ -11,6 +11,10 @@ with the one that the next sub-interval began with, which is part of the self-ch
 Units that switch together are all flipped at once. If an upstream switch turns the slope of a unit that was flipped
 with it, the unit leaves again after a step of length zero: in as many evaluations as there are layers in between,
 the pattern that the path enters is reached, and a unit that returned to its branch did not switch.
+
+What is rounding noise is decided per unit, against its size: what it would be if nothing cancelled, with the roundings
+of all layers before in it. Sizes are evaluated where a lane begins, and again for a lane about one of whose units
+they leave doubt. A unit whose function has become zero up to rounding is put on the lower side of its kink.
 """
 
 from __future__ import annotations
@@ -35,6 +39,7 @@ from lronnx.regions import Floats
 REGIONS_PER_INTERVAL = 64
 # Lanes are refilled once this share or less of them is busy: to start few costs nearly as much as to start many.
 FULL_ENOUGH = 0.75
+# A sum of n numbers exceeds its size by the square root of n at most; what exceeds it by more has a size out of date.
 AWOKEN = 1e3
 # Two leaving times that differ by this share, and some rounding, may be one.
 NEARLY = 1e-9

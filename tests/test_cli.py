@@ -117,6 +117,8 @@ def test_regions_file(model: Path, points: Path, tmp_path: Path) -> None:
     metadata = pq.read_metadata(target).metadata
     assert metadata[b"lronnx.model"] == b"small.onnx"
     assert json.loads(metadata[b"lronnx.options"])["points"] == str(points)
+    options = json.loads(pq.read_metadata(target).metadata[b"lronnx.options"])
+    assert (options["analysed_input"], options["analysed_output"], options["notices"]) == ("x", "gemm_2", [])
 
 
 def test_start_and_end(model: Path, points: Path, tmp_path: Path) -> None:

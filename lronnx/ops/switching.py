@@ -16,6 +16,7 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
+from lronnx.crossing import SAME_T
 from lronnx.graph import Array, Node, Value
 from lronnx.ops.affine import reduced_axes
 from lronnx.ops.emitter import (
@@ -60,8 +61,6 @@ NUMBERS = {
     "float64": {"noise": 1e-13, "zero": 4e-15, "doubt": 1e-9, "tiny": 1e-300, "nudge": 1e-150},
     "float32": {"noise": 5e-6, "zero": 1e-6, "doubt": 1e-4, "tiny": 1e-37, "nudge": 1e-22},
 }
-# Two breakpoints that are closer than this, in t, are one.
-SAME_T = 1e-12
 
 
 @dataclass(frozen=True)
