@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
@@ -534,7 +535,10 @@ class Network:
         evaluate = self._evaluate(precision, device)
         program, _ = self._runner(STEP, precision, device, sizes=False)
         walker = Walker(program.groups, evaluate, program.dtype, count)
-        results = walker.run(path, max_regions, progress, stop)
+        with ThreadPoolExecutor(1) as beside:
+            # The self-check's program takes a tenth of a second to make: it is made beside the walk.
+            beside.submit(lambda: self._judge(precision).prepare(min(count, COMPARED_POINTS)))
+            results = walker.run(path, max_regions, progress, stop)
         seconds = time.perf_counter() - begin
         partial = not all(result.complete for result in results) or len(results) < len(lengths)
         total = sum(len(result.t) - 1 for result in results) or 1
@@ -641,9 +645,7 @@ class Network:
         exact = np.stack([self.original(point) for point in points])
         if not np.isfinite(exact).all():
             return float("inf"), 0.0, len(places)
-        coarsest = max((self._coarsest, PRECISIONS[precision]), key=lambda name: ROUNDING[name])
-        # Sizes are all that is asked for: single precision will do, but for their squares.
-        _, sized = self._runner(FRESH, "single", "cpu", sizes=True, doubt=ROUNDING[coarsest])
+        rounding, sized = self._rounding(precision), self._judge(precision)
         directions = np.broadcast_to(end - start, points.shape)
         position = sized.outputs.index(linearize.SIZE)
         parts = []
@@ -654,19 +656,22 @@ class Network:
         # Squares of very small or large numbers are none; but no size is below the number itself.
         known = np.maximum(np.where(np.isfinite(sizes), sizes, 0.0), np.abs(exact))
         # What is found here is rounded as well, and places are what they are up to the definition's own resolution.
-        allowed = ROUNDING[coarsest] * known + ROUNDING[PRECISIONS[precision]] * known.max(axis=0)
+        allowed = rounding * known + ROUNDING[PRECISIONS[precision]] * known.max(axis=0)
         allowed += SAME_T * np.abs(result.slopes).max(axis=0, initial=0.0)
         errors = np.abs(exact - np.stack([value for _, value in places]))
         exceeded = allowed[~(errors <= allowed)]
         tolerance = exceeded.min() if exceeded.size else allowed.max(initial=0.0)
         return float(errors.max(initial=0.0)), float(tolerance), len(places)
 
-    @cached_property
-    def _coarsest(self) -> str:
-        """The least precise type in which the original computes anything that varies."""
+    def _judge(self, precision: str) -> session.Session:
+        """The program whose sizes the outputs are judged by: single precision will do, but for their squares."""
+        return self._runner(FRESH, "single", "cpu", sizes=True, doubt=self._rounding(precision))[1]
+
+    def _rounding(self, precision: str) -> float:
+        """What explains differences between a walk and the original, which computes in its least precise type."""
         study = self._study
         held = {value.dtype for name, value in study.values.items() if name in study.variable}
-        return max(held & ROUNDING.keys(), key=lambda name: ROUNDING[name], default="float64")
+        return max(ROUNDING[name] for name in (held | {PRECISIONS[precision]}) & ROUNDING.keys())
 
 
 def _check_precision(precision: str) -> None:
