@@ -230,6 +230,8 @@ class Walker:
         first = len(active)
         rows = slice(first, first + len(new))
         self._place(lanes, first)
+        for row, lane in enumerate(lanes, first):
+            self._d[row] = self.directions[lane.interval.segment]
         evaluation = self.evaluate(self._x[rows], self._d[rows], None)
         self.evaluations += len(new)
         for number, group in enumerate(self.groups):
@@ -239,8 +241,8 @@ class Walker:
         for kept, held in zip(self._fixed, evaluation.fixed, strict=True):
             kept[rows] = held
         for row, lane in enumerate(lanes):
-            lane.interval.borders = [self._border(index, evaluation, row) for index in range(len(self.groups))]
             self._keep_sizes(lane, evaluation, row, evaluation)
+            lane.interval.borders = self._borders(evaluation, row, lane.sizes)
             if not all(np.isfinite(size).all() for sizes in lane.sizes for size in sizes):
                 # Nothing can be judged where numbers leave the range of their type.
                 self.contradictions[lane.interval.segment] += 1
@@ -252,7 +254,6 @@ class Walker:
         for row, lane in enumerate(lanes, first):
             segment = lane.interval.segment
             self._x[row] = self.points[segment] + lane.t * self.directions[segment]
-            self._d[row] = self.directions[segment]
 
     def _step(self, active: list[_Lane]) -> list[_Lane]:
         count = len(active)
@@ -276,7 +277,7 @@ class Walker:
             if self._move(lane, first + row, row, evaluation, best[row]):
                 target = len(result)
                 if target != first + row:
-                    for held in (*self._states, *self._fixed):
+                    for held in (self._d, *self._states, *self._fixed):
                         held[target] = held[first + row]
                 result.append(lane)
         return result
@@ -607,10 +608,12 @@ class Walker:
             if ended.all():
                 del lane.open[index]
 
-    def _border(self, index: int, evaluation: Evaluation, row: int) -> Border:
+    def _borders(self, evaluation: Evaluation, row: int, sizes: Sequence[tuple[Floats, Floats]]) -> list[Border]:
+        return [self._border(index, evaluation, row, *pair) for index, pair in enumerate(sizes)]
+
+    def _border(self, index: int, evaluation: Evaluation, row: int, value_sizes: Floats, slope_sizes: Floats) -> Border:
         group = self.groups[index]
         values, slopes = _functions(group, evaluation, row)
-        value_sizes, slope_sizes = _sizes(group, evaluation.sizes[index], row)
         state = self._branches(group, evaluation.tensors[group.state][row])
         if group.count:
             units = np.arange(group.units)
@@ -619,6 +622,9 @@ class Walker:
             slope_sizes = slope_sizes + slope_sizes[state, units]
         speed = np.abs(slopes)
         doubtful = np.abs(values) <= self.noise * value_sizes + 4 * SAME_T * speed
+        if not doubtful.any():
+            nothing = np.zeros(-(-doubtful.size // 8), np.uint8)
+            return Border(state, nothing, nothing, {})
         still = doubtful & (speed <= self.noise * slope_sizes)
         moving = np.flatnonzero(doubtful & ~still)
         away = values.reshape(-1)[moving] / slopes.reshape(-1)[moving]
@@ -696,7 +702,8 @@ class Walker:
             evaluation = self.evaluate(self._x[rows], self._d[rows], None)
             self.evaluations += len(chunk)
             for row in range(len(chunk)):
-                borders = [self._border(index, evaluation, row) for index in range(len(self.groups))]
+                pairs = zip(self.groups, evaluation.sizes, strict=True)
+                borders = self._borders(evaluation, row, [_sizes(group, sizes, row) for group, sizes in pairs])
                 found.append((evaluation.value[row].astype(np.float64), borders))
         return found
 
