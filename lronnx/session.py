@@ -240,13 +240,17 @@ class Session:
                 return outputs
             session = self._session(1)
             if self._pool is None:
-                self._pool = ThreadPoolExecutor(self._workers, "lronnx")
+                self._pool = ThreadPoolExecutor(self._workers - 1, "lronnx")
             cuts = [lanes * i // workers for i in range(workers + 1)]
             jobs = [
                 self._pool.submit(self._bound, session, feeds, outputs, begin, end)
-                for begin, end in itertools.pairwise(cuts)
+                for begin, end in itertools.pairwise(cuts[1:])
             ]
-            wait(jobs)
+            try:
+                # The first share is this thread's own: waking up another one takes as long as a few lanes.
+                self._bound(session, feeds, outputs, 0, cuts[1])
+            finally:
+                wait(jobs)
             for job in jobs:
                 job.result()
             return outputs
