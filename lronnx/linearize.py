@@ -40,9 +40,7 @@ class Program:
 
     graph: Graph
     groups: tuple[Group, ...]
-    mode: str
     dtype: str
-    sizes: bool
     fixed: tuple[str, ...] = ()
 
 
@@ -143,7 +141,7 @@ def build(
             e.scope(group.label)
             for hint in ("branch", "function", "function_slope", "rate"):
                 outputs.append(_shown(e, group, hint))
-        return Program(e.program(source.name or "network", inputs, outputs, PROGRAM_OPSET), (), mode, dtype, sizes)
+        return Program(e.program(source.name or "network", inputs, outputs, PROGRAM_OPSET), (), dtype)
     for group in groups:
         if mode == FRESH:
             outputs.append(Value(group.state, _state_type(group, dtype), (LANES, *group.physical)))
@@ -161,7 +159,7 @@ def build(
     distinct = {value.name: value for value in outputs}
     graph = e.program(source.name or "network", inputs, distinct.values(), PROGRAM_OPSET)
     names = tuple(value.name for value in fixed)
-    return Program(graph, tuple(_as_stored(e, group) for group in groups), mode, dtype, sizes, names)
+    return Program(graph, tuple(_as_stored(e, group) for group in groups), dtype, names)
 
 
 def _in_front(source: Graph, labels: Labels, input_name: str) -> tuple[str, ...]:

@@ -416,19 +416,6 @@ def _attribute(attribute: AttributeProto) -> Attribute:
     return str(value)
 
 
-def attribute_defaults(node: Node, opset: int) -> dict[str, Attribute]:
-    """The defaults that the ONNX schema of this node's operator gives at this opset. Empty if it has no schema."""
-    try:
-        schema = onnx.defs.get_schema(node.op_type, opset, node.domain)
-    except Exception:
-        return {}
-    found: dict[str, Attribute] = {}
-    for name, attribute in schema.attributes.items():
-        if attribute.default_value.name:
-            found[name] = _attribute(attribute.default_value)
-    return found
-
-
 def has_schema(node: Node, opset: int) -> bool:
     """Whether the ONNX standard defines this operator (of the standard's own domains) at this opset."""
     try:

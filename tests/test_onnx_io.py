@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import networkx as nx
 import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from oracle import analyse
+from strategies import Builder
 
 import lronnx
 from lronnx import onnx_io
@@ -423,3 +425,16 @@ def test_exposed_tensors(tmp_path: Path) -> None:
     assert len(exposed.graph.node) == 3
     pruned = onnx.load_model_from_string(onnx_io.expose(read.bytes, ["r"], prune=True))
     assert [node.name for node in pruned.graph.node] == ["first", "bend"]
+
+
+def test_the_graph_as_networkx_sees_it(tmp_path: Path) -> None:
+    b = Builder((2,))
+    hidden = b.relu(b.gemm(b.input, [[1, 0], [0, 1]]))
+    onnx.save(b.model(b.sum(hidden, b.input)), tmp_path / "m.onnx")
+    graph = lronnx.load(tmp_path / "m.onnx").graph.to_networkx()
+    order = list(nx.topological_sort(graph))
+    assert order == ["input:x", "gemm_0", "relu_1", "add_2", "output:add_2"]
+    assert set(graph.successors("input:x")) == {"gemm_0", "add_2"}
+    assert graph.nodes["relu_1"]["shape"] == "1x2"
+    nx.write_graphml(graph, tmp_path / "m.graphml")
+    assert set(nx.read_graphml(tmp_path / "m.graphml").nodes) == set(order)

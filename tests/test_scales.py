@@ -12,21 +12,12 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from strategies import Builder, Tensor
-from test_walk_exact import check, expect, walks
+from test_walk_exact import RANDOM, check, expect, walks
 
 import lronnx
-
-FEW = settings(
-    derandomize=True,
-    database=None,
-    deadline=None,
-    phases=[Phase.explicit, Phase.generate, Phase.shrink],
-    max_examples=40,
-    suppress_health_check=[HealthCheck.too_slow],
-)
 
 
 def network(rng: np.random.Generator, inputs: Any, hidden: list[Any]) -> onnx.ModelProto:
@@ -43,7 +34,7 @@ def network(rng: np.random.Generator, inputs: Any, hidden: list[Any]) -> onnx.Mo
     return b.model(b.gemm(x, weight / back))
 
 
-@FEW
+@RANDOM
 @given(seed=st.integers(0, 2**31), spread=st.integers(1, 20))
 def test_scales_that_cancel_change_nothing(seed: int, spread: int) -> None:
     rng = np.random.default_rng(seed)
