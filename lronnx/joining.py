@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lronnx.crossing import SAME_T, cluster
+from lronnx.graph import Array
 from lronnx.ops.switching import Group
 from lronnx.regions import Floats, Switch
 
@@ -45,6 +46,41 @@ class Border:
     doubtful: NDArray[np.uint8]
     still: NDArray[np.uint8]
     offsets: dict[int, tuple[float, float]]
+
+
+def border_of(
+    group: Group,
+    state: Branches,
+    values: Array,
+    slopes: Array,
+    value_sizes: Floats,
+    slope_sizes: Floats,
+    noise: float,
+    zero: float,
+) -> Border:
+    """A group's border from what was evaluated there: switching functions, their slopes and the sizes of both.
+
+    (units,) each, or (candidates, units). ``noise`` and ``zero``: what is rounding relative to a size, of what rests
+    and of what moves (:data:`lronnx.ops.switching.NUMBERS`).
+    """
+    if group.count:
+        units = np.arange(group.units)
+        values, slopes = values[state, units] - values, slopes - slopes[state, units]
+        value_sizes = value_sizes + value_sizes[state, units]
+        slope_sizes = slope_sizes + slope_sizes[state, units]
+    speed = np.abs(slopes)
+    doubtful = np.abs(values) <= noise * value_sizes + 4 * SAME_T * speed
+    if not doubtful.any():
+        nothing = np.zeros(-(-doubtful.size // 8), np.uint8)
+        return Border(state, nothing, nothing, {})
+    still = doubtful & (speed <= noise * slope_sizes)
+    moving = np.flatnonzero(doubtful & ~still)
+    away = values.reshape(-1)[moving] / slopes.reshape(-1)[moving]
+    blurs = zero * value_sizes.reshape(-1)[moving] / speed.reshape(-1)[moving]
+    # A candidate behind the winner by ``values`` catches up where its lead grows to that.
+    away = away if group.count else -away
+    offsets = dict(zip(moving.tolist(), zip(away.tolist(), blurs.tolist(), strict=True), strict=True))
+    return Border(state, np.packbits(doubtful.reshape(-1)), np.packbits(still.reshape(-1)), offsets)
 
 
 @dataclass
@@ -194,7 +230,8 @@ class Chain:
         numbers = cluster(np.array([entry[0] for entry in events]))
         edges, at_edges, inside = [0.0], [values[0]], []
         switches: list[tuple[Switch, ...]] = []
-        reached = 0
+        # The evaluation before the first switch may be none of this segment's.
+        reached = -1
         begin = 0
         current = 0
         # The slope of the first region: after whatever switches at the very start.

@@ -68,7 +68,7 @@ def build(
     with outputs named after the network's nodes (see the README). Raises ModelError if the result is not a valid
     program.
     """
-    e = _emitter(source, labels, shapes, dtype, convolves, squares)
+    e = emitter_for(source, labels, shapes, dtype, convolves, squares)
     shape = shapes[input_name]
     point, direction = e.fresh(POINT), e.fresh(DIRECTION)
     inputs = [Value(point, dtype, (LANES, *shape)), Value(direction, dtype, (LANES, *shape))]
@@ -85,9 +85,9 @@ def build(
     groups: list[Group] = []
     kept = () if public else _in_front(source, labels, input_name)
     fixed: list[Value] = []
-    for node, rule in _evaluated(source, labels):
+    for node, rule in evaluated(source, labels):
         e.scope(node.label)
-        operands = [[_operand(name, known, contents) for name in node.inputs] for known in (e.values, e.slopes)]
+        operands = [[operand_of(name, known, contents) for name in node.inputs] for known in (e.values, e.slopes)]
         wide = [_alike(e, node, operands[0], known, contents) for known in squared] if sizes else []
         if not any(prod(shapes[name]) for name in node.outputs if name):
             nothing = [np.zeros(shapes[name]) for name in node.outputs]
@@ -165,7 +165,7 @@ def build(
 def _in_front(source: Graph, labels: Labels, input_name: str) -> tuple[str, ...]:
     """The tensors that no switching node is in front of, and that something behind one reads, or a switching node."""
     front, read = {input_name}, {labels.output}
-    for node, rule in _evaluated(source, labels):
+    for node, rule in evaluated(source, labels):
         reads = rule.reads(node, labels.lookup) if rule.reads is not None else node.inputs
         moving = {name for name in reads if name in labels.lookup.variable}
         if labels.kinds[node.label] is Kind.AFFINE and moving <= front:
@@ -221,7 +221,7 @@ def _alike(
     """The operands in squares, stored as the operands themselves are."""
     found: list[Lanes | Array | None] = []
     for name, operand in zip(node.inputs, operands, strict=True):
-        one = _operand(name, squared, contents)
+        one = operand_of(name, squared, contents)
         found.append(e.reorder(one, operand.order) if isinstance(one, Lanes) and isinstance(operand, Lanes) else one)
     return found
 
@@ -241,7 +241,7 @@ def _as_stored(e: Emitter, group: Group) -> Group:
     return replace(group, value=value, slope=slope)
 
 
-def _emitter(
+def emitter_for(
     source: Graph,
     labels: Labels,
     shapes: Mapping[str, tuple[int, ...]],
@@ -257,7 +257,7 @@ def _emitter(
     return Emitter(dtype, convolves, shapes, opset, probe, labels.lookup, squares)
 
 
-def _evaluated(source: Graph, labels: Labels) -> Iterator[tuple[Node, OpRule]]:
+def evaluated(source: Graph, labels: Labels) -> Iterator[tuple[Node, OpRule]]:
     """The nodes that depend on the input and that the output needs, with their rules."""
     for node in source.nodes:
         if node.label in labels.needed and labels.kinds[node.label] in (Kind.AFFINE, Kind.SWITCHING):
@@ -266,7 +266,7 @@ def _evaluated(source: Graph, labels: Labels) -> Iterator[tuple[Node, OpRule]]:
             yield node, rule
 
 
-def _operand(name: str, known: Mapping[str, Lanes], contents: Mapping[str, Array]) -> Lanes | Array | None:
+def operand_of(name: str, known: Mapping[str, Lanes], contents: Mapping[str, Array]) -> Lanes | Array | None:
     """What a rule is given for an input; None also for the condition of a recognised choice, which is not evaluated."""
     if name in known:
         return known[name]

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lronnx import dependence, inputs, linearize, onnx_io, session
+from lronnx import dependence, inputs, linearize, onnx_io, session, stages, sweeper
 from lronnx.crossing import SAME_T
 from lronnx.dependence import Labels
 from lronnx.errors import InputError, ModelError, NotPiecewiseAffineError, Refusal
@@ -25,6 +25,8 @@ from lronnx.onnx_io import Model
 from lronnx.ops import Kind
 from lronnx.ops.switching import FRESH, STEP
 from lronnx.regions import PathWalk, SelfCheck, Walk
+from lronnx.sweeper import Sweeper
+from lronnx.tensors import HostStages
 from lronnx.walker import Evaluate, Evaluation, Progress, Stop, Walker
 
 PRECISIONS = {"double": "float64", "single": "float32"}
@@ -407,6 +409,7 @@ class Network:
         self.outputs = prod(value.dims) if value is not None else study.contents[self.output_name].size
         self.units = sum(study.units(node) for node in self.graph.nodes)
         self.notices = study.notices
+        self._stages: dict[tuple[str, str], HostStages] = {}
         self._sessions: dict[tuple[str, str, str, bool, float], tuple[Program, session.Session]] = {}
 
     def __repr__(self) -> str:
@@ -477,6 +480,7 @@ class Network:
         start: ArrayLike,
         end: ArrayLike,
         *,
+        engine: str = "walk",
         precision: str = "double",
         device: str = "auto",
         lanes: int | None = None,
@@ -494,6 +498,7 @@ class Network:
         """
         path = self.walk_path(
             [start, end],
+            engine=engine,
             precision=precision,
             device=device,
             lanes=lanes,
@@ -510,6 +515,7 @@ class Network:
         points: Iterable[ArrayLike],
         *,
         closed: bool = False,
+        engine: str = "walk",
         precision: str = "double",
         device: str = "auto",
         lanes: int | None = None,
@@ -532,18 +538,18 @@ class Network:
         lengths = np.linalg.norm(np.diff(path.reshape(len(path), -1), axis=0), axis=1)
         device = session.choose_device(device)
         count = self._lanes(lanes, len(lengths))
-        evaluate = self._evaluate(precision, device)
-        program, _ = self._runner(STEP, precision, device, sizes=False)
-        walker = Walker(program.groups, evaluate, program.dtype, count)
+        runner = self._walker(precision, device, count) if engine == "walk" else self._sweeper(precision, device, lanes)
         with ThreadPoolExecutor(1) as beside:
             # The self-check's program takes a tenth of a second to make: it is made beside the walk.
             beside.submit(lambda: self._judge(precision).prepare(min(count, COMPARED_POINTS)))
-            results = walker.run(path, max_regions, progress, stop)
+            results = runner.run(path, max_regions, progress, stop)
         seconds = time.perf_counter() - begin
         partial = not all(result.complete for result in results) or len(results) < len(lengths)
         total = sum(len(result.t) - 1 for result in results) or 1
         walks = tuple(
-            self._finish(result, path[i], path[i + 1], float(lengths[i]), walker, total, seconds, precision, device)
+            self._finish(
+                result, path[i], path[i + 1], float(lengths[i]), runner.passes, count, total, seconds, precision, device
+            )
             for i, result in enumerate(results)
         )
         return PathWalk(
@@ -551,10 +557,41 @@ class Network:
             closed=closed,
             partial=partial,
             seconds=time.perf_counter() - begin,
-            engine="walk",
+            engine=engine,
             precision=precision,
             device=device,
             lanes=count,
+        )
+
+    def _walker(self, precision: str, device: str, lanes: int) -> Walker:
+        program, _ = self._runner(STEP, precision, device, sizes=False)
+        return Walker(program.groups, self._evaluate(precision, device), program.dtype, lanes)
+
+    def _sweeper(self, precision: str, device: str, lanes: int | None) -> Sweeper:
+        # Where a stretch starts is always computed in double precision: it is what the borders are compared by.
+        program, _ = self._runner(STEP, "double", device, sizes=False)
+        key = precision, device
+        if key not in self._stages:
+            study = self._study
+            self._stages[key] = HostStages(
+                stages.cut(
+                    study.model.graph,
+                    study.labels,
+                    self.input_name,
+                    study.contents,
+                    study.shapes,
+                    dtype=PRECISIONS[precision],
+                    convolves=("float32",),
+                )
+            )
+        return Sweeper(
+            self._stages[key],
+            program.groups,
+            self._evaluate("double", device),
+            PRECISIONS[precision],
+            self.input_name,
+            lanes or sweeper.ROWS,
+            session.cores(),
         )
 
     def _lanes(self, wanted: int | None, segments: int) -> int:
@@ -605,7 +642,8 @@ class Network:
         start: NDArray[np.float64],
         end: NDArray[np.float64],
         length: float,
-        walker: Walker,
+        passes: float,
+        lanes: int,
         total: int,
         seconds: float,
         precision: str,
@@ -613,7 +651,7 @@ class Network:
     ) -> Walk:
         """A segment's walk with its self-check; evaluations and time are shared out by regions."""
         share = (len(result.t) - 1) / total
-        error, tolerance, compared = self._compare(result, start, end, precision, walker.lanes)
+        error, tolerance, compared = self._compare(result, start, end, precision, lanes)
         check = SelfCheck(result.contradictions, result.mismatches, error, tolerance, compared)
         return Walk(
             t=result.t,
@@ -623,7 +661,7 @@ class Network:
             length=length,
             self_check=check,
             partial=not result.complete,
-            forward_passes=round(2 * walker.evaluations * share),
+            forward_passes=round(passes * share),
             seconds=seconds * share,
             precision=precision,
         )

@@ -196,7 +196,7 @@ class Session:
     def __init__(self, program: Graph, device: str) -> None:
         self._program = program
         self._device = device
-        self._workers = _cores() if device == "cpu" else 1
+        self._workers = cores() if device == "cpu" else 1
         self._by_threads: dict[int, ort.InferenceSession] = {}
         self._pool: ThreadPoolExecutor | None = None
         self._buffers: tuple[dict[str, Array], dict[str, Array]] = {}, {}
@@ -288,7 +288,33 @@ class Session:
         session.run_with_iobinding(binding)
 
 
-def _cores() -> int:
+class Bound:
+    """A program that reads and writes arrays in place, on one core of the CPU; several threads may run it at once."""
+
+    def __init__(self, program: Graph) -> None:
+        options = _options()
+        options.intra_op_num_threads = 1
+        try:
+            self._session = ort.InferenceSession(
+                onnx_io.to_bytes(program), options, providers=["CPUExecutionProvider"], disabled_optimizers=_UNSOUND
+            )
+        except Exception as error:
+            raise ModelError(f"onnxruntime cannot load the linearized program: {_first_line(error)}") from None
+
+    def __call__(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> None:
+        """Run it on contiguous arrays. Raises ModelError if onnxruntime fails (out of memory, for example)."""
+        try:
+            binding = self._session.io_binding()
+            for name, array in inputs.items():
+                binding.bind_input(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
+            for name, array in outputs.items():
+                binding.bind_output(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
+            self._session.run_with_iobinding(binding)
+        except Exception as error:
+            raise ModelError(f"onnxruntime failed in the linearized program: {_first_line(error)}") from None
+
+
+def cores() -> int:
     """Cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))

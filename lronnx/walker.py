@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from lronnx.crossing import SAME_T, advance, pending, pending_threshold
 from lronnx.errors import LronnxError
 from lronnx.graph import Array
-from lronnx.joining import Border, Branches, Chain, Event, Interval, SegmentResult, first_regions
+from lronnx.joining import Border, Branches, Chain, Event, Interval, SegmentResult, border_of, first_regions
 from lronnx.ops.emitter import LARGEST_SIZE
 from lronnx.ops.switching import NUMBERS, Group
 from lronnx.regions import Floats
@@ -141,6 +141,11 @@ class Walker:
         # What pads a window is as large as can be, and is never weighed against anything.
         self.immense = 0.1 * LARGEST_SIZE[dtype]
         self.evaluations = 0
+
+    @property
+    def passes(self) -> float:
+        """Evaluations of a single input, a slope counting as one."""
+        return 2.0 * self.evaluations
 
     def run(
         self,
@@ -613,26 +618,9 @@ class Walker:
 
     def _border(self, index: int, evaluation: Evaluation, row: int, value_sizes: Floats, slope_sizes: Floats) -> Border:
         group = self.groups[index]
-        values, slopes = _functions(group, evaluation, row)
         state = self._branches(group, evaluation.tensors[group.state][row])
-        if group.count:
-            units = np.arange(group.units)
-            values, slopes = values[state, units] - values, slopes - slopes[state, units]
-            value_sizes = value_sizes + value_sizes[state, units]
-            slope_sizes = slope_sizes + slope_sizes[state, units]
-        speed = np.abs(slopes)
-        doubtful = np.abs(values) <= self.noise * value_sizes + 4 * SAME_T * speed
-        if not doubtful.any():
-            nothing = np.zeros(-(-doubtful.size // 8), np.uint8)
-            return Border(state, nothing, nothing, {})
-        still = doubtful & (speed <= self.noise * slope_sizes)
-        moving = np.flatnonzero(doubtful & ~still)
-        away = values.reshape(-1)[moving] / slopes.reshape(-1)[moving]
-        blurs = self.zero * value_sizes.reshape(-1)[moving] / speed.reshape(-1)[moving]
-        # A candidate behind the winner by ``values`` catches up where its lead grows to that.
-        away = away if group.count else -away
-        offsets = dict(zip(moving.tolist(), zip(away.tolist(), blurs.tolist(), strict=True), strict=True))
-        return Border(state, np.packbits(doubtful.reshape(-1)), np.packbits(still.reshape(-1)), offsets)
+        values, slopes = _functions(group, evaluation, row)
+        return border_of(group, state, values, slopes, value_sizes, slope_sizes, self.noise, self.zero)
 
     def _branches(self, group: Group, state: Array) -> Branches:
         flat = state.reshape(-1)

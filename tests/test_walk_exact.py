@@ -25,7 +25,12 @@ from lronnx.walker import PatternError, Walker
 
 F = Fraction
 TOLERANCE = 1e-9
-OPTIONS: tuple[dict[str, Any], ...] = ({}, {"lanes": 1})
+OPTIONS: tuple[dict[str, Any], ...] = (
+    {"engine": "walk"},
+    {"engine": "walk", "lanes": 1},
+    {"engine": "sweep"},
+    {"engine": "sweep", "lanes": 3},
+)
 """Keyword arguments of ``Network.walk``; every case is walked once with each."""
 
 RANDOM = settings(

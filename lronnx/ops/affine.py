@@ -172,6 +172,7 @@ def _product(e: Emitter, left: Lanes | Array, right: Lanes | Array) -> Lanes:
             held = right.reshape((1,) * (missing + 1) + right.shape)
             made = e.one("MatMul", x.name, e.constant(held, "weight"))
             full = np.matmul(np.empty(x.shape, np.bool_), np.empty(right.shape, np.bool_)).shape
+        e.multiplications += prod(full) * x.shape[-1]
         return e.reshape(Lanes(made, full, row_major_order(len(full))), shape)
     assert isinstance(right, Lanes)
     assert isinstance(left, np.ndarray)
@@ -189,6 +190,7 @@ def _left(e: Emitter, left: Array, right: Lanes, shape: tuple[int, ...]) -> Lane
     full = np.matmul(np.empty(held.shape, np.bool_), np.empty(right.shape, np.bool_)).shape
     held = held.reshape((1,) * (rank - held.ndim + 1) + held.shape)
     made = e.one("MatMul", e.constant(held, "weight"), right.name)
+    e.multiplications += prod(full) * right.shape[-2]
     return e.reshape(Lanes(made, full, row_major_order(len(full))), shape)
 
 

@@ -103,6 +103,8 @@ class Emitter:
         self._squaring = False
         self._stored: dict[str, tuple[str, tuple[int, ...]]] = {}
         self.first_input: str = ""
+        # Multiplications of weights with one lane's numbers that have been written, by the direct formula.
+        self.multiplications = 0
 
     @contextmanager
     def squared(self, values: dict[str, Lanes], slopes: dict[str, Lanes]) -> Iterator[None]:

@@ -72,6 +72,7 @@ def convolve(
     extents = [d * (k - 1) + 1 for d, k in zip(dilations, kernel, strict=True)]
     out = [(n + sum(p) - extent) // s + 1 for n, p, extent, s in zip(size, pads, extents, strides, strict=True)]
     shape = (batch, outputs, *out)
+    e.multiplications += prod(shape) * prod(weight.shape[1:])
     if e.native:
         flat = e.view(e.row_major(x).name, (channels, *size))
         widths = [(p[0], p[1]) for p in pads]

@@ -1,0 +1,731 @@
+"""The sweep: layer by layer over stretches of segments, the slopes of all their regions pushed through at once.
+
+A stretch of a segment, a *chunk*, starts as a single row: an interval with one slope. Every stage pushes the slopes of
+all rows through the affine nodes up to the next switching nodes; where a unit passes its kink inside a row, or another
+candidate takes the lead, the row is cut in two. The rows that come out at the network's end are the regions. So a layer
+is evaluated once per region that the layers before it make, and never more than once per region of the network.
+
+Values follow from where the chunk starts, where the network is evaluated afresh, by summation of the slopes over the
+widths of the rows. The pattern that a chunk ends with is compared with the one computed afresh where the next begins.
+
+This is the second algorithm, independent of the walk: no state is carried from breakpoint to breakpoint. Its idea is
+that of ExactLine (Sotoudeh and Thakur, "Computing Linear Restrictions of Neural Networks", NeurIPS 2019), which pushes
+points; slopes keep their accuracy on regions however small, need no biases, and are what is asked for in the end.
+"""
+
+from __future__ import annotations
+
+import bisect
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lronnx.bends import (
+    Columns,
+    Flips,
+    Integers,
+    Judge,
+    Passing,
+    Rows,
+    choice_passings,
+    contested,
+    kink_flips,
+    reachable,
+)
+from lronnx.graph import Array
+from lronnx.joining import Border, Branches, Chain, Event, Interval, SegmentResult, border_of, first_regions
+from lronnx.ops.switching import NUMBERS, Group
+from lronnx.regions import Floats
+from lronnx.stages import Bend, Stage
+from lronnx.tensors import HostStages, HostWorker
+from lronnx.walker import AWOKEN, Evaluate, Progress, Stop
+
+# Rows that a chunk should end with: few enough that what a stage works on stays in the processor's cache, enough to
+# pay for the evaluation where the chunk starts.
+ROWS = 128
+# Chunks whose starts are evaluated together.
+PLANNED = 8
+# A unit that is no more than this, relative to the largest of its operator, from its kink is looked at closely.
+CLOSE = 1e-12
+
+
+@dataclass
+class Start:
+    """The network where a chunk starts, computed afresh. Per group, units as a stage stores them: values, branches
+    (above the kink or not; or the winner), slopes, and the sizes of values and of slopes."""
+
+    value: Floats
+    values: list[Floats]
+    branches: list[Array]
+    slopes: list[Floats]
+    sizes: list[tuple[Floats, Floats]]
+
+
+@dataclass
+class _Chunk:
+    interval: Interval
+    start: Start
+    # Sizes at the end, by group, once they were asked for.
+    ends: list[tuple[Floats, Floats]] = field(default_factory=list)
+
+    @property
+    def length(self) -> float:
+        return self.interval.end - self.interval.start
+
+
+@dataclass(frozen=True)
+class _Node:
+    """A switching node: its stage and its groups' numbers."""
+
+    bend: Bend
+    groups: tuple[int, ...]
+
+
+@dataclass
+class _Bent:
+    """What was found of a switching node on a batch of chunks: flips per kink, or passings of the winner."""
+
+    raw: Array
+    flips: list[Flips] = field(default_factory=list)
+    passings: list[Passing] = field(default_factory=list)
+
+
+class Sweeper:
+    """Sweeps segments. ``stages`` of the network, ``programs`` ready to run; ``groups`` as ``evaluate`` knows them.
+
+    ``evaluate`` computes points afresh; ``dtype``: of the slopes; ``rows``: how many a chunk may end with.
+    """
+
+    def __init__(
+        self,
+        programs: HostStages,
+        groups: Sequence[Group],
+        evaluate: Evaluate,
+        dtype: str,
+        input_name: str,
+        rows: int,
+        workers: int,
+    ) -> None:
+        self.programs = programs
+        self.stages: tuple[Stage, ...] = programs.stages
+        self.evaluate = evaluate
+        self.dtype = dtype
+        self.input_name = input_name
+        self.rows = max(rows, 2)
+        self.workers = max(workers, 1)
+        numbers = NUMBERS[dtype]
+        self.judge = Judge(numbers["noise"], numbers["zero"] if dtype == "float64" else 0.0, numbers["doubt"], AWOKEN)
+        found: dict[str, list[int]] = {}
+        for index, group in enumerate(groups):
+            found.setdefault(group.label, []).append(index)
+        self.nodes = {
+            bend.label: _Node(bend, tuple(found.get(bend.label, ()))) for stage in self.stages for bend in stage.bends
+        }
+        self._source = tuple(groups)
+        self.groups = tuple(self._as_bend(group) for group in groups)
+        self._orders = [self._order(old, new) for old, new in zip(groups, self.groups, strict=True)]
+        self.passes = 0.0
+
+    def _as_bend(self, group: Group) -> Group:
+        bend = self.nodes[group.label].bend
+        return replace(group, shape=bend.shape, order=bend.order)
+
+    @staticmethod
+    def _order(old: Group, new: Group) -> Integers | None:
+        """Where the evaluation afresh stores each unit of a stage; None if at the same place."""
+        if old.order == new.order:
+            return None
+        place = np.empty(old.units, np.int64)
+        place[old.unit] = np.arange(old.units)
+        return place[new.unit]
+
+    # ---- segments
+
+    def run(
+        self,
+        points: Floats,
+        max_regions: int | None = None,
+        progress: Callable[[Progress], None] | None = None,
+        stop: Callable[[], Stop] | None = None,
+    ) -> list[SegmentResult]:
+        """Sweep the segments between neighbouring ``points`` (P, *sample), P - 1 of them: see :meth:`Walker.run`."""
+        self.points = points
+        self.directions = np.diff(points, axis=0)
+        self.segments = len(self.directions)
+        self._chains = [Chain(self.groups) for _ in range(self.segments)]
+        self.contradictions = np.zeros(self.segments, np.int64)
+        self.max_regions = max_regions
+        self._lock = threading.RLock()
+        self._spans = deque((segment, 0.0, 1.0) for segment in range(self.segments))
+        self._planned: deque[_Chunk] = deque()
+        self._busy = 0
+        self._swept = 0.0
+        self._found = 0
+        self._wish = Stop.NO
+        self._failed = False
+        with ThreadPoolExecutor(max(self.workers - 1, 1), "lronnx-sweep") as pool:
+            others = [pool.submit(self._work, None, None) for _ in range(self.workers - 1)]
+            try:
+                self._work(progress, stop)
+            except BaseException:
+                self._failed = True
+                raise
+            for other in others:
+                other.result()
+        return self._results()
+
+    def _work(self, progress: Callable[[Progress], None] | None, stop: Callable[[], Stop] | None) -> None:
+        """Sweep chunks until there are none, in one thread."""
+        worker = self.programs.worker()
+        try:
+            while not self._failed:
+                if stop is not None:
+                    self._wish = stop()
+                if progress is not None:
+                    progress(Progress(min(self._swept / self.segments, 1.0), self._found))
+                with self._lock:
+                    batch = self._take()
+                    self._busy += bool(batch)
+                if not batch:
+                    if self._busy and self._wish is Stop.NO and not self._enough():
+                        # What another thread cuts off may still come back.
+                        threading.Event().wait(2e-4)
+                        continue
+                    return
+                try:
+                    self._sweep(worker, batch)
+                finally:
+                    with self._lock:
+                        self._busy -= 1
+        except BaseException:
+            self._failed = True
+            raise
+
+    def _enough(self) -> bool:
+        return self.max_regions is not None and self._contiguous() >= self.max_regions
+
+    def _take(self) -> list[_Chunk]:
+        """The next chunks to sweep together, from left to right."""
+        if self._wish is not Stop.NO or self._enough():
+            return []
+        if not self._planned or (self._spans and self._spans[0] < _place(self._planned[0])):
+            self._plan()
+        batch: list[_Chunk] = []
+        expected = 0.0
+        while self._planned:
+            regions = self._expected(self._planned[0])
+            if batch and expected + regions > self.rows:
+                break
+            batch.append(self._planned.popleft())
+            expected += regions
+        return batch
+
+    def _expected(self, chunk: _Chunk) -> float:
+        """How many rows a chunk will end with, as far as the density found so far tells."""
+        return chunk.length * self._found / self._swept if self._swept else float(self.rows)
+
+    def _plan(self) -> None:
+        """Decide on the next chunks and evaluate their starts."""
+        wanted: list[Interval] = []
+        known = self._swept > 0
+        density = max(self._found, 1) / self._swept if known else 0.0
+        while self._spans and len(wanted) < (PLANNED * self.workers if known else self.workers):
+            segment, start, end = self._spans.popleft()
+            remaining = (end - start) + sum(b - a for _, a, b in self._spans)
+            share = remaining / self.workers
+            width = min(0.8 * self.rows / density, share) if known else share / 4
+            width = max(width, 4 / max(density, 4.0))
+            middle = start + width
+            if middle < end - width / 4:
+                self._spans.appendleft((segment, middle, end))
+                end = middle
+            interval = Interval(segment, start, end)
+            # They are planned from left to right, but for what is left of one that was cut short.
+            bisect.insort(self._chains[segment].intervals, interval, key=lambda other: other.start)
+            wanted.append(interval)
+        self._planned.extendleft(reversed(self._begin(wanted)))
+
+    def _begin(self, intervals: Sequence[Interval]) -> list[_Chunk]:
+        if not intervals:
+            return []
+        starts = self._evaluate([(interval.segment, interval.start) for interval in intervals])
+        chunks = []
+        for interval, start in zip(intervals, starts, strict=True):
+            interval.borders = self._borders(start)
+            if not all(np.isfinite(size).all() for sizes in start.sizes for size in sizes):
+                # Nothing can be judged where numbers leave the range of their type.
+                self.contradictions[interval.segment] += 1
+            chunks.append(_Chunk(interval, start))
+        return chunks
+
+    def _evaluate(self, places: Sequence[tuple[int, float]]) -> list[Start]:
+        """The network at (segment, t), computed afresh."""
+        points = np.stack([self.points[segment] + t * self.directions[segment] for segment, t in places])
+        directions = np.stack([self.directions[segment] for segment, _ in places])
+        with self._lock:
+            evaluation = self.evaluate(points, directions, None)
+            self.passes += 2 * len(places)
+            found = []
+            for row in range(len(places)):
+                values, branches, slopes, sizes = [], [], [], []
+                for index, (group, order) in enumerate(zip(self._source, self._orders, strict=True)):
+                    shape = (group.count, group.units) if group.count else (group.units,)
+                    held = [
+                        array[row].reshape(shape).astype(np.float64)
+                        for array in (
+                            evaluation.tensors[group.value],
+                            evaluation.tensors[group.slope],
+                            *evaluation.sizes[index],
+                        )
+                    ]
+                    state = evaluation.tensors[group.state][row].reshape(-1)
+                    branch = state.astype(np.int64) if group.count else state > 0
+                    if order is not None:
+                        held, branch = [array[..., order] for array in held], branch[order]
+                    values.append(held[0])
+                    slopes.append(held[1])
+                    sizes.append((held[2], held[3]))
+                    branches.append(branch)
+                found.append(Start(evaluation.value[row].astype(np.float64), values, branches, slopes, sizes))
+        return found
+
+    def _borders(self, start: Start) -> list[Border]:
+        numbers = NUMBERS[self.dtype]
+        return [
+            border_of(group, _as_branches(group, branch), values, slopes, *sizes, numbers["noise"], numbers["zero"])
+            for group, branch, values, slopes, sizes in zip(
+                self.groups, start.branches, start.values, start.slopes, start.sizes, strict=True
+            )
+        ]
+
+    # ---- a batch of chunks
+
+    def _sweep(self, worker: HostWorker, batch: list[_Chunk]) -> None:
+        """Find the regions of some chunks; what lies behind the rows that a chunk may have is left for later."""
+        count = len(batch)
+        ends = np.array([chunk.interval.end for chunk in batch])
+        rows = Rows.of(np.arange(count), np.array([chunk.interval.start for chunk in batch]), ends)
+        directions = np.stack([self.directions[chunk.interval.segment].reshape(-1) for chunk in batch])
+        held: dict[str, Array] = {self.input_name: directions.astype(self.dtype)}
+        # Which row of the tensor each row now lies in.
+        within: dict[str, Integers] = {self.input_name: np.arange(count)}
+        bent: dict[str, _Bent] = {}
+        limit = self.rows if count == 1 else max(2 * self.rows // count, 8)
+        passes = 0.0
+        slope = np.zeros((count, 0))
+        for number, stage in enumerate(self.stages):
+            inputs: dict[str, Array] = {}
+            for source in stage.sources:
+                at = within[source.tensor]
+                if source.bend is None:
+                    inputs[source.name] = worker.gather(number, source.name, held[source.tensor], at)
+                elif source.bend.count:
+                    positions = self._chosen(source.bend, bent[source.bend.label], batch, rows, at)
+                    inputs[source.name] = worker.choose(
+                        number, source.name, bent[source.bend.label].raw, positions, source.bend.sign
+                    )
+                else:
+                    inputs[source.name] = self._activated(
+                        worker, number, source.name, source.bend, bent[source.bend.label], batch, rows, at
+                    )
+            made = worker.run(number, inputs, len(rows.left))
+            passes += stage.work * len(rows.left)
+            if number == len(self.stages) - 1:
+                slope = next(iter(made.values())).astype(np.float64)
+                break
+            for name, kept in stage.exports:
+                held[name] = made[kept]
+                within[name] = np.arange(len(rows.left))
+            for bend in stage.bends:
+                bent[bend.label] = self._bend(worker, bend, made[bend.raw], batch, rows)
+                within[bend.output] = np.arange(len(rows.left))
+            rows, source_rows = self._cut(rows, [bent[bend.label] for bend in stage.bends], ends, limit)
+            for name, at in within.items():
+                within[name] = at[source_rows]
+        with self._lock:
+            self.passes += passes
+            self._keep(batch, rows, ends, slope, bent)
+
+    def _cut(self, rows: Rows, found: Sequence[_Bent], ends: Floats, limit: int) -> tuple[Rows, Integers]:
+        """Cut rows where units switch; where a chunk gets too many, it ends earlier."""
+        owners: list[Integers] = []
+        times: list[Floats] = []
+        for one in found:
+            owners += [flips.owner for flips in one.flips]
+            times += [flips.t for flips in one.flips]
+            if one.passings:
+                owners.append(np.array([passing.owner for passing in one.passings]))
+                times.append(np.array([passing.t for passing in one.passings]))
+        if not owners:
+            return rows, np.arange(len(rows.left))
+        owner, t = np.concatenate(owners), np.concatenate(times)
+        inside = t < ends[owner]
+        cut, source, _ = rows.insert(owner[inside], t[inside], ends)
+        counts = np.diff(cut.first)
+        if not (counts > limit).any():
+            return cut, source
+        keep = np.arange(len(cut.left)) - cut.first[cut.owner] < limit
+        for chunk in np.flatnonzero(counts > limit).tolist():
+            last = cut.first[chunk] + limit - 1
+            ends[chunk] = (cut.left[last] + cut.right[last]) / 2
+        return Rows.of(cut.owner[keep], cut.left[keep], ends), source[keep]
+
+    def _bend(self, worker: HostWorker, bend: Bend, raw: Array, batch: Sequence[_Chunk], rows: Rows) -> _Bent:
+        """Where the units of a switching node switch."""
+        found = _Bent(raw)
+        if not self.nodes[bend.label].groups:
+            return found
+        most, least = worker.extremes(raw)
+        lengths = np.array([chunk.length for chunk in batch])
+        for index in self.nodes[bend.label].groups:
+            values = np.stack([chunk.start.values[index] for chunk in batch])
+            sizes = np.stack([chunk.start.sizes[index][0] for chunk in batch])
+            largest = np.abs(values).max(
+                axis=tuple(range(1, values.ndim)), keepdims=True, where=values > -1e30, initial=0
+            )
+            close = np.maximum(self.judge.doubt * sizes, CLOSE * largest)
+            if bend.count:
+                found.passings += self._passings(
+                    worker, bend, index, raw, batch, rows, values, close, most, least, lengths
+                )
+            else:
+                found.flips.append(
+                    self._flips(worker, bend, index, raw, batch, rows, values, sizes, close, most, least, lengths)
+                )
+        return found
+
+    def _flips(
+        self,
+        worker: HostWorker,
+        bend: Bend,
+        index: int,
+        raw: Array,
+        batch: Sequence[_Chunk],
+        rows: Rows,
+        values: Floats,
+        sizes: Floats,
+        close: Floats,
+        most: Array,
+        least: Array,
+        lengths: Floats,
+    ) -> Flips:
+        above = np.stack([chunk.start.branches[index] for chunk in batch])
+        owner, unit = reachable(values, above, lengths, most, least, close)
+        if not len(owner):
+            nothing = np.zeros(0, np.int64)
+            return Flips(nothing, nothing, np.zeros(0), nothing > 0, (nothing, nothing, nothing > 0))
+        columns = Columns.of(rows, owner, unit, bend.numbers, lambda positions: worker.pick(raw, positions))
+
+        def measure(who: Integers, which: Integers) -> tuple[Floats, Floats]:
+            return self._measured(index, batch, who, which)
+
+        def measure_rows(row: Integers, which: Integers, number: Integers) -> tuple[Floats, Floats]:
+            return self._measured_rows(index, batch, rows, row, which, number)
+
+        flips = kink_flips(
+            rows,
+            owner,
+            unit,
+            values[owner, unit],
+            above[owner, unit],
+            sizes[owner, unit],
+            close[owner, unit],
+            columns,
+            self.judge,
+            measure,
+            measure_rows,
+        )
+        for who, which, now in zip(*flips.corrected, strict=True):
+            batch[who].start.branches[index][which] = now
+        return flips
+
+    def _passings(
+        self,
+        worker: HostWorker,
+        bend: Bend,
+        index: int,
+        raw: Array,
+        batch: Sequence[_Chunk],
+        rows: Rows,
+        values: Floats,
+        close: Floats,
+        most: Array,
+        least: Array,
+        lengths: Floats,
+    ) -> list[Passing]:
+        winners = np.stack([chunk.start.branches[index] for chunk in batch])
+        shape = (bend.count, bend.units)
+        owner, unit = contested(values, winners, lengths, most.reshape(shape), least.reshape(shape), close)
+        if not len(owner):
+            return []
+        numbers = (np.arange(bend.count)[:, None] * bend.units + unit).reshape(-1)
+        wide_owner = np.tile(owner, bend.count)
+        columns = Columns.of(rows, wide_owner, numbers, bend.numbers, lambda positions: worker.pick(raw, positions))
+        slopes = columns.slope.reshape(len(columns.slope), bend.count, len(owner))
+        mine = Columns(columns.row[:, : len(owner)], columns.width[:, : len(owner)], slopes)
+
+        def settle(edges: Floats, which: Integers) -> tuple[Floats, Floats]:
+            size = np.empty((bend.count, len(which)))
+            slope_size = np.empty_like(size)
+            for place, p in enumerate(which.tolist()):
+                who = np.full(bend.count, owner[p])
+                number = np.arange(bend.count) * bend.units + unit[p]
+                size[:, place], slope_size[:, place] = self._measured(index, batch, who, number)
+                reached = np.abs(edges[:, :, p]).max(axis=0)
+                if ((reached > AWOKEN * size[:, place]) & (reached < 1e30)).any():
+                    row = np.unique(columns.row[:, p])
+                    for candidate, one in enumerate(number.tolist()):
+                        more = self._measured_rows(
+                            index, batch, rows, row, np.zeros(len(row), np.int64), np.array([one])
+                        )
+                        size[candidate, place] = max(size[candidate, place], more[0][0])
+                        slope_size[candidate, place] = max(slope_size[candidate, place], more[1][0])
+            return size, slope_size
+
+        passings, ties, corrected = choice_passings(
+            rows,
+            owner,
+            unit,
+            np.stack([values[owner, candidate, unit] for candidate in range(bend.count)]),
+            slopes,
+            mine,
+            np.stack([close[owner, candidate, unit] for candidate in range(bend.count)]),
+            winners[owner, unit],
+            self.judge,
+            settle,
+        )
+        for p, winner in corrected:
+            batch[owner[p]].start.branches[index][unit[p]] = winner
+        for (who, which, candidate), (t, winner) in ties.items():
+            # Numbered once the chunk's rows are known.
+            batch[who].interval.ties[index, which, candidate] = t, winner, -1
+        return passings
+
+    def _measured(
+        self, index: int, batch: Sequence[_Chunk], owner: Integers, number: Integers
+    ) -> tuple[Floats, Floats]:
+        """Sizes at a chunk's ends, the larger ones."""
+        size, slope_size = np.empty(len(owner)), np.empty(len(owner))
+        for who in np.unique(owner).tolist():
+            chunk = batch[who]
+            if not chunk.ends:
+                chunk.ends = self._evaluate([(chunk.interval.segment, chunk.interval.end)])[0].sizes
+            mine = owner == who
+            for made, held, other in zip((size, slope_size), chunk.start.sizes[index], chunk.ends[index], strict=True):
+                made[mine] = np.maximum(held.reshape(-1), other.reshape(-1))[number[mine]]
+        return size, slope_size
+
+    def _measured_rows(
+        self, index: int, batch: Sequence[_Chunk], rows: Rows, row: Integers, which: Integers, number: Integers
+    ) -> tuple[Floats, Floats]:
+        """The largest sizes of some numbers in the middle of rows: ``row`` for ``number[which]``."""
+        size, slope_size = np.zeros(len(number)), np.zeros(len(number))
+        distinct, inverse = np.unique(row, return_inverse=True)
+        places = [
+            (batch[int(rows.owner[r])].interval.segment, float(rows.left[r] + rows.right[r]) / 2) for r in distinct
+        ]
+        for begin in range(0, len(places), PLANNED):
+            found = self._evaluate(places[begin : begin + PLANNED])
+            for offset, start in enumerate(found):
+                for mine in np.unique(which[inverse.reshape(-1) == begin + offset]).tolist():
+                    held, slope = (array.reshape(-1)[number[mine]] for array in start.sizes[index])
+                    size[mine], slope_size[mine] = max(size[mine], held), max(slope_size[mine], slope)
+        return size, slope_size
+
+    # ---- slopes behind a switching node
+
+    def _factors(self, bend: Bend, batch: Sequence[_Chunk]) -> tuple[Array, Integers]:
+        """Factors where the chunks start, (chunks, units), and the branches, (chunks, units)."""
+        groups = self.nodes[bend.label].groups
+        shape = (len(batch), bend.units)
+        branch = np.zeros(shape, np.int64)
+        for index in groups:
+            branch += np.stack([chunk.start.branches[index] for chunk in batch])
+        return _by_branch(bend, branch, np.arange(bend.units)), branch
+
+    def _activated(
+        self,
+        worker: HostWorker,
+        number: int,
+        name: str,
+        bend: Bend,
+        found: _Bent,
+        batch: Sequence[_Chunk],
+        rows: Rows,
+        within: Integers,
+    ) -> Array:
+        factors, branch = self._factors(bend, batch)
+        owner = np.concatenate([flips.owner for flips in found.flips] or [np.zeros(0, np.int64)])
+        unit = np.concatenate([flips.unit for flips in found.flips] or [np.zeros(0, np.int64)])
+        t = np.concatenate([flips.t for flips in found.flips] or [np.zeros(0)])
+        change = np.concatenate([np.where(flips.before, -1, 1) for flips in found.flips] or [np.zeros(0, np.int64)])
+        begin = rows_from(rows, owner, t)
+        inside = begin < rows.first[owner + 1]
+        owner, unit, change, begin = owner[inside], unit[inside], change[inside], begin[inside]
+        positions, numbers = np.zeros(0, np.int64), np.zeros(0)
+        if len(owner):
+            pairs, inverse = np.unique(owner * bend.units + unit, return_inverse=True)
+            who, which = pairs // bend.units, pairs % bend.units
+            longest = int(np.diff(rows.first)[who].max())
+            steps = np.zeros((longest, len(pairs)), np.int64)
+            np.add.at(steps, (begin - rows.first[owner], inverse.reshape(-1)), change)
+            branches = branch[who, which] + np.cumsum(steps, axis=0)
+            row = rows.first[who] + np.arange(longest)[:, None]
+            offset, place = np.nonzero((branches != branch[who, which]) & (row < rows.first[who + 1]))
+            row, which = row[offset, place], which[place]
+            raw = worker.pick(found.raw, within[row] * bend.units + which)
+            numbers = raw * _by_branch(bend, branches[offset, place], which)
+            positions = row * bend.units + which
+        return worker.activate(
+            number,
+            name,
+            found.raw,
+            within,
+            factors.astype(self.dtype),
+            rows.owner,
+            positions,
+            numbers.astype(self.dtype),
+        )
+
+    def _chosen(self, bend: Bend, found: _Bent, batch: Sequence[_Chunk], rows: Rows, within: Integers) -> Integers:
+        """Where the winners' slopes stand among those of the candidates, (rows, units)."""
+        (index,) = self.nodes[bend.label].groups
+        winners = np.stack([chunk.start.branches[index] for chunk in batch])
+        number = winners * bend.units + np.arange(bend.units)
+        positions: Integers = within[:, None] * bend.numbers + (number if len(batch) == 1 else number[rows.owner])
+        if found.passings:
+            owner = np.array([passing.owner for passing in found.passings])
+            begin = rows_from(rows, owner, np.array([passing.t for passing in found.passings]))
+            for first, passing in zip(begin.tolist(), found.passings, strict=True):
+                end = rows.first[passing.owner + 1]
+                positions[first:end, passing.unit] += (passing.after - passing.before) * bend.units
+        return positions
+
+    # ---- what a chunk found
+
+    def _keep(
+        self, batch: Sequence[_Chunk], rows: Rows, ends: Floats, slope: Floats, bent: Mapping[str, _Bent]
+    ) -> None:
+        """Note the regions of some chunks, and give back what was cut off of them."""
+        events: list[list[Event]] = [[] for _ in batch]
+        finals = [[branch.copy() for branch in chunk.start.branches] for chunk in batch]
+        for label, found in bent.items():
+            node = self.nodes[label]
+            for position, flips in enumerate(found.flips):
+                index = node.groups[position]
+                at = rows_from(rows, flips.owner, flips.t) - rows.first[flips.owner]
+                kink = self.groups[index].kink
+                for who, unit, t, before, row in zip(
+                    flips.owner.tolist(),
+                    flips.unit.tolist(),
+                    flips.t.tolist(),
+                    flips.before.tolist(),
+                    at.tolist(),
+                    strict=True,
+                ):
+                    if t < ends[who]:
+                        change = (kink + 1, kink) if before else (kink, kink + 1)
+                        events[who].append(Event(t, row - 1, index, unit, *change))
+                        finals[who][index][unit] = not before
+            if found.passings:
+                owner = np.array([passing.owner for passing in found.passings])
+                at = rows_from(rows, owner, np.array([p.t for p in found.passings])) - rows.first[owner]
+                index = node.groups[0]
+                for row, passing in zip(at.tolist(), found.passings, strict=True):
+                    if passing.t < ends[passing.owner]:
+                        events[passing.owner].append(
+                            Event(passing.t, row - 1, index, passing.unit, passing.before, passing.after)
+                        )
+                        finals[passing.owner][index][passing.unit] = passing.after
+        for who, chunk in enumerate(batch):
+            interval, own = chunk.interval, slice(rows.first[who], rows.first[who + 1])
+            left = rows.left[own]
+            slopes = slope[own]
+            values = np.empty_like(slopes)
+            values[0] = chunk.start.value
+            np.cumsum((rows.right[own] - left)[:-1, None] * slopes[:-1], axis=0, out=values[1:])
+            values[1:] += chunk.start.value
+            interval.ties = {
+                key: (t, winner, int(np.searchsorted(left, t)) - 1)
+                for key, (t, winner, _) in interval.ties.items()
+                if t < ends[who]
+            }
+            for border, group, branch in zip(interval.borders, self.groups, chunk.start.branches, strict=True):
+                border.state = _as_branches(group, branch)
+            interval.times = left.tolist()
+            interval.values, interval.slopes = list(values), list(slopes)
+            interval.events = events[who]
+            interval.moves = len(left) - 1
+            chain = self._chains[interval.segment]
+            if ends[who] < interval.end:
+                self._spans.appendleft((interval.segment, float(ends[who]), interval.end))
+                interval.end = float(ends[who])
+            interval.final = [
+                _as_branches(group, branch) for group, branch in zip(self.groups, finals[who], strict=True)
+            ]
+            self._swept += chunk.length
+            self._found += len(left)
+            chain.join_ready()
+
+    # ---- all of it
+
+    def _contiguous(self) -> int:
+        """Regions found without a gap from the first point on."""
+        count = 0
+        for chain in self._chains:
+            for interval in chain.intervals:
+                if not interval.done:
+                    return count
+                count += interval.moves
+            if not chain.complete:
+                return count
+            count += 1
+        return count
+
+    def _results(self) -> list[SegmentResult]:
+        count = next((k for k, chain in enumerate(self._chains) if not chain.complete), self.segments)
+        wrong = self.contradictions.tolist()
+        results: list[SegmentResult] = []
+        for begin in range(0, count, PLANNED):
+            places = [(segment, 1.0) for segment in range(begin, min(begin + PLANNED, count))]
+            for (segment, _), end in zip(places, self._evaluate(places), strict=True):
+                results.append(self._chains[segment].whole(end.value, self._borders(end), wrong[segment]))
+        if count < self.segments:
+            partial = self._chains[count].beginning(wrong[count])
+            if len(partial.t) > 1:
+                results.append(partial)
+        return results if self.max_regions is None else first_regions(results, self.max_regions)
+
+
+def _place(chunk: _Chunk) -> tuple[int, float, float]:
+    """Where a chunk lies, as spans are told."""
+    return chunk.interval.segment, chunk.interval.start, chunk.interval.end
+
+
+def rows_from(rows: Rows, owner: Integers, t: Floats) -> Integers:
+    """The first row of a chunk that begins at ``t`` or later."""
+    if len(rows.first) == 2:
+        return np.searchsorted(rows.left, t)
+    found = np.empty(len(owner), np.int64)
+    for who in np.unique(owner).tolist():
+        mine = owner == who
+        begin, end = rows.first[who], rows.first[who + 1]
+        found[mine] = begin + np.searchsorted(rows.left[begin:end], t[mine])
+    return found
+
+
+def _by_branch(bend: Bend, branch: Integers, unit: Integers) -> Array:
+    """The factors of units on given branches."""
+    if all(factor.ndim == 0 for factor in bend.factors):
+        return np.array([float(factor) for factor in bend.factors])[branch]
+    table = np.stack([np.broadcast_to(factor, (bend.units,)) for factor in bend.factors])
+    return np.asarray(table[branch, unit])
+
+
+def _as_branches(group: Group, branch: NDArray[np.generic]) -> Branches:
+    return np.asarray(branch).astype(np.int16 if group.count < 2**15 else np.int32)
