@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -103,7 +104,7 @@ def write_vgg8(folder: Path, seed: int = 0, width: int = 1) -> tuple[Path, Path]
 def write_mlp(folder: Path, seed: int = 0) -> tuple[Path, Path]:
     """Fully connected layers of 784-256-256-256-10, as for images of digits, and two points in the unit cube."""
     net = _Builder(seed)
-    for fan_in, made in zip(MLP, MLP[1:], strict=False):
+    for fan_in, made in pairwise(MLP):
         if net.nodes:
             net.node("Relu", net.last)
         net.layer("Gemm", (made, fan_in), transB=1)
