@@ -71,6 +71,8 @@ class Measured(NamedTuple):
     batch: int
     product: float
     """Floating-point operations per second of a matrix product in the walk's precision; nan if not compared."""
+    drift: float
+    """By which factor a yardstick differs before and after the warm walks, at least 1; nan if not compared."""
 
     @property
     def rate(self) -> float:
@@ -114,11 +116,19 @@ def measure(job: Job) -> Measured:
         plain=_median(plain + after),
         batch=batch,
         product=_median(product + product_after),
+        drift=max(_drift(plain, after), _drift(product, product_after)) if product else _drift(plain, after),
     )
 
 
 def _median(numbers: Sequence[float]) -> float:
     return float(np.median(numbers)) if numbers else math.nan
+
+
+def _drift(before: Sequence[float], after: Sequence[float]) -> float:
+    if not before:
+        return math.nan
+    quotient = _median(before) / _median(after)
+    return max(quotient, 1 / quotient)
 
 
 def _yardsticks(job: Job, shape: Sequence[int], device: str) -> tuple[list[float], int, list[float]]:

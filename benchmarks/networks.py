@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -34,13 +35,13 @@ class _Builder:
         self.weights.append(numpy_helper.from_array(array.astype(np.float32), name))
         return name
 
-    def node(self, op_type: str, *inputs: str, **attributes: object) -> str:
+    def node(self, op_type: str, *inputs: str, **attributes: Any) -> str:
         self.last = f"{op_type}_{len(self.nodes)}"
         self.nodes.append(helper.make_node(op_type, inputs, [self.last], name=self.last, **attributes))
         return self.last
 
     def layer(
-        self, op_type: str, shape: tuple[int, ...], *, gain: float = 2.0, bias: bool = True, **attributes: object
+        self, op_type: str, shape: tuple[int, ...], *, gain: float = 2.0, bias: bool = True, **attributes: Any
     ) -> str:
         """An affine layer behind the last node: its weights have the variance gain / fan-in."""
         number = len(self.weights)

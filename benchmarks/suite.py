@@ -39,6 +39,8 @@ SHARED = Path(os.environ.get("LRONNX_SHARED") or Path(__file__).parents[2] / "sh
 PRECISIONS = ("double", "single")
 # So that no row takes much longer than half a minute on two cores, with its yardsticks and repetitions.
 BUDGET = 15.0
+# A row is doubtful if a yardstick changes by this factor while it is measured, or falls behind the run's best by it.
+STEADY = 1.25
 # Distances, in those of independent random images, with some hundred regions each.
 RESNET_LENGTHS = {16: 1 / 128, 64: 1 / 2048}
 
@@ -276,7 +278,12 @@ def draw(growth: Growth, lines: Sequence[dict[str, Any]], target: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot, ticker
 
-    style = {"font.size": 11, "axes.spines.top": False, "axes.spines.right": False, "axes.titlelocation": "left"}
+    style: dict[Any, Any] = {
+        "font.size": 11,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.titlelocation": "left",
+    }
     with pyplot.rc_context(style):
         figure, axes = pyplot.subplots(figsize=(7, 4.4), layout="constrained")
         curves = list(dict.fromkeys((line["engine"], line["precision"]) for line in lines))
@@ -361,25 +368,35 @@ def number(value: float) -> str:
     return f"{value:.{min(max(digits, 0), 4)}f}"
 
 
-def cells(row: Row) -> list[str]:
-    """A row of the table as text."""
+def doubtful(row: Row, rows: Iterable[Row]) -> bool:
+    """Whether something else seems to have used the machine while this row was measured."""
+    if row.result is None:
+        return False
+    rates = [other.result.product for other in rows if other.result is not None and other.precision == row.precision]
+    # What is nan was not measured, and compares as false.
+    return row.result.drift > STEADY or any(rate > STEADY * row.result.product for rate in rates)
+
+
+def cells(row: Row, rows: Iterable[Row] = ()) -> list[str]:
+    """A row of the table as text; ``rows``: the others of its run."""
     names = [row.case, row.precision, row.engine]
     if row.result is None:
         return [*names, *["-"] * 6, "failed: " + row.problem.replace("|", "/")]
     result = row.result
+    doubt = " ?" if doubtful(row, rows) else ""
     return [
         *names,
         f"{result.regions}{'+' if result.partial else ''}",
         number(result.rate),
         f"{result.passes:.2f}",
-        number(result.ratio) + (" *" if result.batch == 1 else ""),
-        number(row.limit),
+        number(result.ratio) + (" *" if result.batch == 1 else "") + doubt,
+        number(row.limit) + doubt,
         number(result.peak),
         "ok" if result.ok else "FAILED",
     ]
 
 
-def notes(rows: Iterable[Row]) -> list[str]:
+def notes(rows: Sequence[Row]) -> list[str]:
     """What has to be said below the table."""
     results = [row.result for row in rows if row.result is not None]
     said = []
@@ -392,12 +409,17 @@ def notes(rows: Iterable[Row]) -> list[str]:
         said.append("A plus: the walk was ended after so many regions.")
     if any(result.device != "cpu" for result in results):
         said.append("A limit is measured for walks on the processor only.")
+    if any(doubtful(row, rows) for row in rows):
+        said.append(
+            "A question mark: the machine was not equally fast before, during and after the walks, as when something "
+            "else uses it; measure this row again."
+        )
     return said
 
 
 def render(rows: Sequence[Row], machine: dict[str, Any]) -> str:
     """The table as Markdown that is aligned as text too, with the machine above and the notes below it."""
-    table = [list(HEAD), *map(cells, rows)]
+    table = [list(HEAD), *(cells(row, rows) for row in rows)]
     widths = [max(len(line[column]) for line in table) for column in range(len(HEAD))]
     rule = ["-" * width if column in WORDS else "-" * (width - 1) + ":" for column, width in enumerate(widths)]
     padded = [

@@ -53,6 +53,7 @@ RESULT = Measured(
     plain=1 / 20_000,
     batch=64,
     product=1e11,
+    drift=1.1,
 )
 
 
@@ -178,6 +179,14 @@ def test_the_rows_of_the_table() -> None:
     assert "A star" not in suite.render(rows[:1], MACHINE)
     assert "100.0 GFLOP/s" in text
     assert [row.ok for row in rows] == [True, False, False]
+
+
+def test_rows_of_a_busy_machine_are_marked() -> None:
+    results = [RESULT, RESULT._replace(drift=1.5), RESULT._replace(product=5e10), RESULT._replace(drift=math.nan)]
+    rows = [suite.Row("a", "double", "walk", 10_000_000, result) for result in results]
+    assert [suite.doubtful(row, rows) for row in rows] == [False, True, True, False]
+    assert suite.cells(rows[1], rows)[6:8] == ["10.0 ?", "20.0 ?"]
+    assert "A question mark" in suite.render(rows, MACHINE)
 
 
 def test_what_is_recorded_is_json() -> None:
