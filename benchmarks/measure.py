@@ -48,6 +48,8 @@ class Job(NamedTuple):
     """Seconds after which no further walk begins; there are always two."""
     compared: bool = True
     """Whether the plain forward pass and the matrix product are measured as well."""
+    yardstick: float = 1.0
+    """Seconds for that, before and after the walks; half as long for the matrix product."""
 
 
 class Measured(NamedTuple):
@@ -134,13 +136,13 @@ def _drift(before: Sequence[float], after: Sequence[float]) -> float:
 def _yardsticks(job: Job, shape: Sequence[int], device: str) -> tuple[list[float], int, list[float]]:
     if not job.compared:
         return [], 0, []
-    plain, batch = seconds_per_sample(job.model, shape, device=device)
+    plain, batch = seconds_per_sample(job.model, shape, device=device, seconds=job.yardstick)
     # The products are the processor's: they are no limit for a walk on another device.
-    return plain, batch, product_rates(job.precision) if device == "cpu" else []
+    return plain, batch, product_rates(job.precision, job.yardstick / 2) if device == "cpu" else []
 
 
 def seconds_per_sample(
-    model: Path, sample: Sequence[int], *, device: str = "cpu", seconds: float = 1.0
+    model: Path, sample: Sequence[int], *, device: str = "cpu", seconds: float
 ) -> tuple[list[float], int]:
     """Of as many batches as fit into that time, after a warm-up; and the size of a batch."""
     providers = ["CUDAExecutionProvider"] if device == "cuda" else []
@@ -163,7 +165,7 @@ def seconds_per_sample(
     return taken, batch
 
 
-def product_rates(precision: str, seconds: float = 0.5) -> list[float]:
+def product_rates(precision: str, seconds: float) -> list[float]:
     """Floating-point operations per second of matrix products, on all cores, after a warm-up."""
     dtype = np.float64 if precision == "double" else np.float32
     a, b = np.random.default_rng(0).standard_normal((2, MATRIX, MATRIX)).astype(dtype)

@@ -154,12 +154,19 @@ def test_flops_of_unknown_shapes_are_refused(tmp_path: Path) -> None:
 def test_a_job_is_measured(tmp_path: Path) -> None:
     model, points = write_mlp(tmp_path)
     part = suite.part_of(tmp_path / "part.npy", points, 1 / 4)
-    result = measure(Job(model, part, repeat=3))
+    result = measure(Job(model, part, repeat=3, yardstick=0.1))
     assert (result.ok, result.partial, result.device, result.batch) == (True, False, "cpu", 64)
     assert result.regions == lronnx.load(model).walk_path(np.load(part), device="cpu").regions
     assert result.ratio == pytest.approx(1 / result.rate / result.plain)
     assert result.product > 1e8
+
+
+def test_the_engines_are_those_that_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "walk" in engines()
+    monkeypatch.setattr(lronnx.Network, "walk_path", lambda self, points, *, device="auto": None)
+    assert engines() == ("walk",)
+    monkeypatch.setattr(lronnx.Network, "walk_path", lambda self, points, *, engine="walk": None)
+    assert {"walk", "sweep"} <= set(engines())
 
 
 def test_the_rows_of_the_table() -> None:
