@@ -430,7 +430,8 @@ def render(rows: Sequence[Row], machine: dict[str, Any]) -> str:
         for line in (table[0], rule, *table[1:])
     ]
     above = [
-        f"{machine['processor']}, {machine['cores']} cores, {machine['system']}, {machine['date']}",
+        f"{machine['processor']}, {machine['cores']} cores, {machine['system']}, {machine['date']}"
+        + ("" if machine["load"] is None else f", load {machine['load']} at the beginning"),
         f"lronnx {machine['lronnx']}, onnxruntime {machine['onnxruntime']}, numpy {machine['numpy']}, "
         f"Python {machine['python']}",
     ]
@@ -453,9 +454,12 @@ def render(rows: Sequence[Row], machine: dict[str, Any]) -> str:
 def machine_facts() -> dict[str, Any]:
     """What figures depend on besides lronnx itself."""
     affinity = getattr(os, "sched_getaffinity", None)
+    load = getattr(os, "getloadavg", None)
     return {
         "processor": processor(),
         "cores": len(affinity(0)) if affinity else os.cpu_count(),
+        # A machine that is busy all the time shows in no drift.
+        "load": round(load()[0], 1) if load else None,
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "lronnx": lronnx.__version__,

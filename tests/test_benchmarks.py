@@ -32,6 +32,7 @@ WRITERS: dict[str, Callable[[Path], tuple[Path, Path]]] = {
 MACHINE = {
     "processor": "a processor",
     "cores": 2,
+    "load": 0.1,
     "system": "a system",
     "python": "3.11",
     "lronnx": "0.1",
@@ -185,6 +186,7 @@ def test_the_rows_of_the_table() -> None:
     assert "A star" in text
     assert "A star" not in suite.render(rows[:1], MACHINE)
     assert "100.0 GFLOP/s" in text
+    assert "load" not in suite.render(rows, {**MACHINE, "load": None})
     assert [row.ok for row in rows] == [True, False, False]
 
 
