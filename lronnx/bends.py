@@ -28,6 +28,10 @@ MeasureRows = Callable[[Integers, Integers, Integers], tuple[Floats, Floats]]
 Pick = Callable[[Integers], Array]
 
 
+# Sizes where a chunk starts are right up to this factor, as far as a moving unit at its kink is concerned.
+AROUND = 1e3
+
+
 @dataclass
 class Rows:
     """Neighbouring intervals of some chunks, sorted by chunk and place: (R,) each; ``first``: (chunks + 1,)."""
@@ -139,17 +143,24 @@ def kink_flips(
     start: Floats,
     above: NDArray[np.bool_],
     size: Floats,
+    slope_size: Floats,
     limit: Floats,
     columns: Columns,
     judge: Judge,
     measure: Measure,
     measure_rows: MeasureRows,
 ) -> Flips:
-    """Where units pass a kink. (P,) each: their values and sides where the chunk starts, sizes, what may be noise."""
+    """Where units pass a kink.
+
+    (P,) each: their values and sides where the chunk starts, sizes of values and slopes there, what may be noise.
+    """
     edges, slopes = columns.edges(start), columns.slope
     distance = np.abs(edges)
     small = (distance <= limit) & (edges != 0)
-    dirty = np.flatnonzero(small.any(axis=0) | (distance.max(axis=0) > judge.awoken * size))
+    # What moves past its kink is in doubt only where it is much closer.
+    resting = small[:-1] & small[1:] & (np.abs(slopes) <= judge.doubt * slope_size)
+    closer = small & (distance <= AROUND * judge.tiny * size)
+    dirty = np.flatnonzero(resting.any(axis=0) | closer.any(axis=0) | (distance.max(axis=0) > judge.awoken * size))
     if len(dirty):
         edges[:, dirty] = _settled(
             edges[:, dirty],

@@ -208,7 +208,11 @@ def inspect(
 )
 @click.option("--std", metavar="NUMBERS", help="Pixels: divided by; one number or one per channel, a,b,c.")
 @click.option(
-    "--engine", type=click.Choice(["walk"]), default="walk", show_default=True, help="The algorithm that is used."
+    "--engine",
+    type=click.Choice(["sweep", "walk", "both"]),
+    default="sweep",
+    show_default=True,
+    help="The algorithm: layer by layer, or from breakpoint to breakpoint; both compares them.",
 )
 @_precision_option
 @click.option(
@@ -218,7 +222,18 @@ def inspect(
     show_default=True,
     help="Where to compute; auto takes a GPU if there really is one.",
 )
-@click.option("--lanes", type=click.IntRange(min=1), metavar="N", help="How many places are walked at once.")
+@click.option(
+    "--lanes",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="How many places are walked, or regions swept, at once.",
+)
+@click.option(
+    "--memory",
+    type=click.IntRange(min=1),
+    metavar="MB",
+    help="Choose the lanes for about so much memory (default: a quarter of what is free).",
+)
 @click.option("--max-regions", type=click.IntRange(min=1), metavar="N", help="Stop after N regions; partial result.")
 @click.option("-o", "--out", "target", type=_TARGET, metavar="REGIONS.parquet", help="Write every region to this file.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
@@ -241,6 +256,7 @@ def walk(
     precision: str,
     device: str,
     lanes: int | None,
+    memory: int | None,
     max_regions: int | None,
     target: Path | None,
     as_json: bool,
@@ -279,9 +295,11 @@ def walk(
             path = network.walk_path(
                 path_points,
                 closed=closed,
+                engine=engine,
                 precision=precision,
                 device=device,
                 lanes=lanes,
+                memory=None if memory is None else memory * 10**6,
                 max_regions=max_regions,
                 progress=progress,
                 stop=stop,
@@ -414,6 +432,9 @@ def _conclude(path: PathWalk, max_regions: int | None) -> int:
         _tell(f"Stopped after {path.regions} regions (--max-regions): the result is partial.")
     elif path.partial:
         _tell("Interrupted: the result holds what was walked from the start on and is marked partial.")
+    if path.agreement is not None and not path.agreement.ok:
+        _complain("walk and sweep disagree, do not rely on this result; please report the model")
+        return SELF_CHECK_FAILED
     if not path.self_check.ok:
         _complain("the self-check failed, do not rely on this result; please report the model")
         return SELF_CHECK_FAILED

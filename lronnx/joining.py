@@ -6,8 +6,11 @@ difference that rounding explains is a switch at the border or none at all, any 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +23,7 @@ from lronnx.regions import Floats, Switch
 Branches = NDArray[np.signedinteger]
 
 
-@dataclass(frozen=True)
-class Event:
+class Event(NamedTuple):
     """A unit changes its branch at ``t``, found at step ``step`` of its sub-interval."""
 
     t: float
@@ -32,23 +34,38 @@ class Event:
     after: int
 
 
-@dataclass
-class Border:
-    """A group's pattern where a sub-interval begins, and the units about which rounding leaves doubt there.
+# Many of them; ``step`` is numbered over the whole segment once sub-intervals are joined.
+EVENTS = np.dtype([("t", "f8"), ("step", "i8"), ("group", "i8"), ("place", "i8"), ("before", "i8"), ("after", "i8")])
+Events = NDArray[np.void]
 
-    ``state``: branches, flat. ``doubtful``: flat over units (kinks) or (candidates, units): so close to the kink, or
-    to the winner, that rounding decides; ``still``: moreover they do not move relative to it. ``offsets``: of the
-    others of them, by flat position, how far from the border, in t, they are at the kink, and how well rounding lets
-    one tell.
+
+@dataclass(frozen=True)
+class Doubt:
+    """The units of a group about which rounding leaves doubt at a border.
+
+    ``doubtful``: flat over units (kinks) or (candidates, units), packed: so close to the kink, or to the winner, that
+    rounding decides; ``still``: moreover they do not move relative to it. ``offsets``: of the others of them, by flat
+    position, how far from the border, in t, they are at the kink, and how well rounding lets one tell.
     """
 
-    state: Branches
     doubtful: NDArray[np.uint8]
     still: NDArray[np.uint8]
     offsets: dict[int, tuple[float, float]]
 
 
-def border_of(
+@dataclass
+class Border:
+    """A group's pattern where a sub-interval begins: branches, flat; and what is in doubt, once it is asked for."""
+
+    state: Branches
+    find: Callable[[], Doubt]
+
+    @cached_property
+    def doubt(self) -> Doubt:
+        return self.find()
+
+
+def doubt_of(
     group: Group,
     state: Branches,
     values: Array,
@@ -57,8 +74,8 @@ def border_of(
     slope_sizes: Floats,
     noise: float,
     zero: float,
-) -> Border:
-    """A group's border from what was evaluated there: switching functions, their slopes and the sizes of both.
+) -> Doubt:
+    """What is in doubt about a group, from what was evaluated there: switching functions, slopes and the sizes of both.
 
     (units,) each, or (candidates, units). ``noise`` and ``zero``: what is rounding relative to a size, of what rests
     and of what moves (:data:`lronnx.ops.switching.NUMBERS`).
@@ -72,7 +89,7 @@ def border_of(
     doubtful = np.abs(values) <= noise * value_sizes + 4 * SAME_T * speed
     if not doubtful.any():
         nothing = np.zeros(-(-doubtful.size // 8), np.uint8)
-        return Border(state, nothing, nothing, {})
+        return Doubt(nothing, nothing, {})
     still = doubtful & (speed <= noise * slope_sizes)
     moving = np.flatnonzero(doubtful & ~still)
     away = values.reshape(-1)[moving] / slopes.reshape(-1)[moving]
@@ -80,7 +97,7 @@ def border_of(
     # A candidate behind the winner by ``values`` catches up where its lead grows to that.
     away = away if group.count else -away
     offsets = dict(zip(moving.tolist(), zip(away.tolist(), blurs.tolist(), strict=True), strict=True))
-    return Border(state, np.packbits(doubtful.reshape(-1)), np.packbits(still.reshape(-1)), offsets)
+    return Doubt(np.packbits(doubtful.reshape(-1)), np.packbits(still.reshape(-1)), offsets)
 
 
 @dataclass
@@ -156,28 +173,34 @@ class Chain:
         self._mismatches = 0
         # Winners other than those that the next sub-interval began with, by group and unit: see `_with_history`.
         self._carried: dict[tuple[int, int], int] = {}
-        # (t, number of the evaluation, event)
-        self._events: list[tuple[float, int, Event]] = []
-        self._times: list[float] = []
+        self._events: list[Events] = []
+        # Evaluations so far, and where, with what values and slopes, part by part.
+        self._count = 0
+        self._times: list[Floats] = []
         self._values: list[Floats] = []
         self._slopes: list[Floats] = []
 
     @property
+    def reached(self) -> float:
+        """Where the sub-interval begins that is to be joined next, which may not be among them yet."""
+        return self.intervals[self._joined - 1].end if self._joined else 0.0
+
+    @property
     def complete(self) -> bool:
-        return bool(self.intervals) and self.intervals[-1].end == 1.0 and all(part.done for part in self.intervals)
+        return bool(self.intervals) and self._joined == len(self.intervals) and self.intervals[-1].end == 1.0
 
     def join_ready(self) -> None:
         """Join finished sub-intervals to what lies left of them, and let go of their patterns."""
         found = self.intervals
         while self._joined < len(found):
             part = found[self._joined]
-            if not part.times:
+            if not len(part.times) or part.start != self.reached:
                 return
             if not self._open:
                 if self._joined:
                     at_border, wrong, self._carried = self._join(found[self._joined - 1], part.borders, part.start)
                     self._mismatches += wrong
-                    self._events += [(event.t, len(self._times) - 1, event) for event in at_border]
+                    self._add(at_border, self._count - 1)
                     found[self._joined - 1].final = []
                 part.borders = []
                 self._open = True
@@ -189,10 +212,18 @@ class Chain:
 
     def _append(self, part: Interval) -> None:
         events, self._carried = self._with_history(part)
-        self._events += [(event.t, len(self._times) + event.step, event) for event in events]
-        self._times += part.times
-        self._values += part.values
-        self._slopes += part.slopes
+        self._add(events, self._count)
+        self._count += len(part.times)
+        self._times.append(np.asarray(part.times))
+        self._values.append(np.asarray(part.values))
+        self._slopes.append(np.asarray(part.slopes))
+
+    def _add(self, events: Sequence[Event], first: int) -> None:
+        """Note events whose steps are numbered from the evaluation ``first`` on."""
+        if len(events):
+            table = np.array(events, EVENTS)
+            table["step"] += first
+            self._events.append(table)
 
     def whole(self, value: Floats, borders: Sequence[Border], contradictions: int) -> SegmentResult:
         """A segment that was walked to its end, where it has ``value`` and the pattern was computed afresh."""
@@ -202,79 +233,87 @@ class Chain:
         at_end = {
             (index, place % group.units): blur
             for index, (group, border) in enumerate(zip(self.groups, borders, strict=True))
-            for place, (_, blur) in border.offsets.items()
+            for place, (_, blur) in border.doubt.offsets.items()
         }
-        self._events = [
-            entry for entry in self._events if 1.0 - entry[0] > at_end.get((entry[2].group, entry[2].place), 0.0)
-        ]
-        return self._regions((1.0, value), self._mismatches + wrong, contradictions, True)
+        events = self._all_events()
+        for (index, place), blur in at_end.items():
+            gone = (events["group"] == index) & (events["place"] == place) & (1.0 - events["t"] <= blur)
+            events = events[~gone]
+        return self._regions(events, (1.0, value), self._mismatches + wrong, contradictions, True)
 
     def beginning(self, contradictions: int) -> SegmentResult:
         """A segment up to the first sub-interval that is not done, and what is known of that."""
         self.join_ready()
         if self._open:
             self._append(self.intervals[self._joined])
-        if not self._times:
+        if not self._count:
             empty = np.zeros((0, 0))
             return SegmentResult(np.zeros(1), empty, empty, (), 0, 0, False)
         # The region that the walk was in when it ended has no end yet.
-        limit = self._times[-1]
-        self._events = [entry for entry in self._events if entry[0] < limit - SAME_T]
-        return self._regions((limit, self._values[-1]), self._mismatches, contradictions, False)
+        limit = float(self._times[-1][-1])
+        events = self._all_events()
+        events = events[events["t"] < limit - SAME_T]
+        return self._regions(events, (limit, self._values[-1][-1]), self._mismatches, contradictions, False)
+
+    def _all_events(self) -> Events:
+        return np.concatenate([np.zeros(0, EVENTS), *self._events])
 
     def _regions(
-        self, stop: tuple[float, Floats], mismatches: int, contradictions: int, complete: bool
+        self, events: Events, stop: tuple[float, Floats], mismatches: int, contradictions: int, complete: bool
     ) -> SegmentResult:
-        events, times, values, slopes = self._events, self._times, self._values, self._slopes
-        events.sort(key=lambda entry: (entry[0], entry[1]))
-        numbers = cluster(np.array([entry[0] for entry in events]))
-        edges, at_edges, inside = [0.0], [values[0]], []
-        switches: list[tuple[Switch, ...]] = []
-        # The evaluation before the first switch may be none of this segment's.
-        reached = -1
-        begin = 0
-        current = 0
+        times, values, slopes = (np.concatenate(held) for held in (self._times, self._values, self._slopes))
+        if not len(events):
+            edges = np.array([0.0, stop[0]])
+            return SegmentResult(
+                edges, np.stack([values[0], stop[1]]), slopes[:1], (), mismatches, contradictions, complete
+            )
+        events = events[np.lexsort((events["step"], events["t"]))]
+        numbers = cluster(events["t"])
+        first = np.searchsorted(numbers, np.arange(numbers[-1] + 1))
+        t = events["t"][first]
+        reached = np.maximum.accumulate(np.maximum.reduceat(events["step"], first))
+        # Further evaluations at the same place were made before the pattern settled.
+        lasting = np.flatnonzero(np.append(np.diff(times) > SAME_T, True))
+        after = lasting[np.searchsorted(lasting, np.minimum(reached + 1, len(times) - 1))]
+        # Rounding may turn round the order of times within a breakpoint; the order of steps is the true one.
+        nets = self._nets(events, first)
+        changes = np.fromiter((bool(net) for net in nets), np.bool_, len(nets))
+        at_start = t <= SAME_T
+        kept = np.flatnonzero(changes & ~at_start & (t < stop[0] - SAME_T))
         # The slope of the first region: after whatever switches at the very start.
-        while begin < len(events):
-            stop_index = int(np.searchsorted(numbers, numbers[begin], side="right"))
-            together = events[begin:stop_index]
-            begin = stop_index
-            t = together[0][0]
-            reached = max(reached, *(entry[1] for entry in together))
-            after = min(reached + 1, len(times) - 1)
-            # Further evaluations at the same place were made before the pattern settled.
-            while after + 1 < len(times) and times[after + 1] - times[after] <= SAME_T:
-                after += 1
-            # Rounding may turn round the order of times within a breakpoint; the order of steps is the true one.
-            net = self._net([entry[2] for entry in sorted(together, key=lambda entry: entry[1])])
-            if t <= SAME_T:
-                current = after
-                continue
-            if not net or t >= stop[0] - SAME_T:
-                continue
-            inside.append(slopes[current])
-            edges.append(t)
-            at_edges.append(values[after] + slopes[after] * (t - times[after]))
-            switches.append(net)
-            current = after
-        inside.append(slopes[current])
-        edges.append(stop[0])
-        at_edges.append(stop[1])
+        begin = after[np.flatnonzero(at_start)[-1]] if at_start.any() else 0
+        places = after[kept]
+        at_edges = values[places] + slopes[places] * (t[kept] - times[places])[:, None]
         return SegmentResult(
-            np.array(edges),
-            np.array(at_edges),
-            np.array(inside),
-            tuple(switches),
+            np.concatenate([[0.0], t[kept], [stop[0]]]),
+            np.concatenate([values[:1], at_edges, stop[1][None]]),
+            slopes[np.concatenate([[begin], places]).astype(np.int64)],
+            tuple(nets[i] for i in kept.tolist()),
             mismatches,
             contradictions,
             complete,
         )
 
+    def _nets(self, events: Events, first: NDArray[np.int64]) -> list[tuple[Switch, ...]]:
+        """What switches in each breakpoint; its events begin at ``first``."""
+        units = np.empty(len(events), np.int64)
+        for index in np.unique(events["group"]).tolist():
+            mine = events["group"] == index
+            units[mine] = self.groups[index].unit[events["place"][mine]]
+        labels = [self.groups[index].label for index in events["group"].tolist()]
+        switches = list(map(Switch, labels, units.tolist(), events["before"].tolist(), events["after"].tolist()))
+        nets: list[tuple[Switch, ...]] = []
+        for begin, end in pairwise([*first.tolist(), len(events)]):
+            if end - begin == 1:
+                nets.append((switches[begin],))
+            else:
+                together = events[begin:end]
+                together = together[np.argsort(together["step"], kind="stable")]
+                nets.append(self._net([Event(*row) for row in together.tolist()]))
+        return nets
+
     def _net(self, events: Sequence[Event]) -> tuple[Switch, ...]:
         """What changed in the end among units that switch together, some to and fro."""
-        if len(events) == 1:
-            group, only = self.groups[events[0].group], events[0]
-            return (Switch(group.label, int(group.unit[only.place]), only.before, only.after),)
         first: dict[tuple[int, int], int] = {}
         last: dict[tuple[int, int], int] = {}
         for event in events:
@@ -311,16 +350,18 @@ class Chain:
         wrong = 0
         history: dict[tuple[int, int], int] = {}
         for index, (group, border) in enumerate(zip(self.groups, borders, strict=True)):
-            final = part.final[index].copy()
-            for (owner, unit), winner in self._carried.items():
-                if owner == index:
-                    final[unit] = winner
+            final = part.final[index]
+            if group.count and self._carried:
+                final = final.copy()
+                for (owner, unit), winner in self._carried.items():
+                    if owner == index:
+                        final[unit] = winner
             different = np.flatnonzero(final != border.state)
             if not len(different):
                 continue
             size = max(group.count, 1) * group.units
-            doubtful = np.unpackbits(border.doubtful, count=size).astype(bool)
-            still = np.unpackbits(border.still, count=size).astype(bool)
+            doubtful = np.unpackbits(border.doubt.doubtful, count=size).astype(bool)
+            still = np.unpackbits(border.doubt.still, count=size).astype(bool)
             for unit in map(int, different):
                 before, after = int(final[unit]), int(border.state[unit])
                 where = before * group.units + unit if group.count else unit
@@ -332,7 +373,7 @@ class Chain:
                 elif not last:
                     shift = 0 if group.count else group.kink
                     # Not before the last switch of the sub-interval that ends here.
-                    when = max(t + border.offsets[where][0], part.times[-1])
+                    when = max(t + border.doubt.offsets[where][0], part.times[-1])
                     events.append(Event(when, 0, index, unit, before + shift, after + shift))
         return events, wrong, history
 
@@ -340,20 +381,23 @@ class Chain:
         """The sub-interval's events, and the winners at its end, had it begun with the winners carried so far."""
         if not self._carried:
             return part.events, {}
-        events = part.events
+        others: list[Event] = []
+        mine: dict[tuple[int, int], list[Event]] = {}
+        for event in part.events:
+            key = event.group, event.place
+            if key in self._carried:
+                mine.setdefault(key, []).append(event)
+            else:
+                others.append(event)
         remaining: dict[tuple[int, int], int] = {}
         for (index, unit), winner in self._carried.items():
             tie = part.ties.get((index, unit, winner))
-            mine = [e for e in events if (e.group, e.place) == (index, unit)]
-            others = [e for e in events if (e.group, e.place) != (index, unit)]
             if tie is None:
                 # It ties to the very end: it never stopped being a maximiser.
-                events = others
                 remaining[index, unit] = winner
                 continue
             t, merged_with, step = tie
-            later = [e for e in mine if e.step > step]
             if merged_with != winner:
-                later.append(Event(t, max(step, 0), index, unit, winner, merged_with))
-            events = others + later
-        return events, remaining
+                others.append(Event(t, max(step, 0), index, unit, winner, merged_with))
+            others += [event for event in mine.get((index, unit), []) if event.step > step]
+        return others, remaining

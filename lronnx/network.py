@@ -7,14 +7,14 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from math import prod
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lronnx import dependence, inputs, linearize, onnx_io, session, stages, sweeper
+from lronnx import agreement, dependence, inputs, linearize, onnx_io, session, stages, sweeper
 from lronnx.crossing import SAME_T
 from lronnx.dependence import Labels
 from lronnx.errors import InputError, ModelError, NotPiecewiseAffineError, Refusal
@@ -29,6 +29,7 @@ from lronnx.sweeper import Sweeper
 from lronnx.tensors import HostStages
 from lronnx.walker import Evaluate, Evaluation, Progress, Stop, Walker
 
+ENGINES = ("sweep", "walk", "both")
 PRECISIONS = {"double": "float64", "single": "float32"}
 # The original model is evaluated at the ends of a segment and at this many edges and midpoints inside.
 COMPARED_POINTS = 16
@@ -410,6 +411,7 @@ class Network:
         self.units = sum(study.units(node) for node in self.graph.nodes)
         self.notices = study.notices
         self._stages: dict[tuple[str, str], HostStages] = {}
+        self._values: dict[str, tuple[stages.Values, session.Session]] = {}
         self._sessions: dict[tuple[str, str, str, bool, float], tuple[Program, session.Session]] = {}
 
     def __repr__(self) -> str:
@@ -420,17 +422,11 @@ class Network:
     def _program(
         self, mode: str, precision: str, device: str, *, sizes: bool, doubt: float = 0.0, public: bool = False
     ) -> Program:
-        study = self._study
         return linearize.build(
-            study.model.graph,
-            study.labels,
-            self.input_name,
-            study.contents,
-            study.shapes,
+            *self._parts(),
             mode=mode,
             dtype=PRECISIONS[precision],
-            # The CPU provider convolves in single precision only.
-            convolves=("float32", "float64") if device == "cuda" else ("float32",),
+            convolves=_convolves(device),
             sizes=sizes,
             # For the range: whether numbers in single precision are right is judged by these.
             squares="float64" if doubt else "",
@@ -480,19 +476,22 @@ class Network:
         start: ArrayLike,
         end: ArrayLike,
         *,
-        engine: str = "walk",
+        engine: str = "sweep",
         precision: str = "double",
         device: str = "auto",
         lanes: int | None = None,
+        memory: int | None = None,
         max_regions: int | None = None,
         progress: Callable[[Progress], None] | None = None,
         stop: Callable[[], Stop] | None = None,
     ) -> Walk:
         """All linear regions on the segment from ``start`` to ``end``, arrays of one sample's shape.
 
-        ``precision``: ``double``, or ``single`` for exploring. ``device``: ``auto``, ``cpu`` or ``cuda``. ``lanes``:
-        how many sub-intervals are walked side by side. ``max_regions`` ends the walk early, and so does ``stop``, which
-        is asked at every step.
+        ``engine``: ``sweep``, or ``walk``, the other algorithm, or ``both``, which compares them. ``precision``:
+        ``double``, or ``single`` for exploring. ``device``: ``auto``, ``cpu`` or ``cuda``. ``lanes``: how many
+        sub-intervals are walked side by side, how many regions a sweep pushes through a layer together. ``memory``:
+        about how many bytes that may take, if ``lanes`` does not say; by default a quarter of what is free.
+        ``max_regions`` ends the walk early, and so does ``stop``, which is asked at every step.
 
         Raises InputError if an argument does not fit, and KeyboardInterrupt if ``stop`` ended it at once.
         """
@@ -502,6 +501,7 @@ class Network:
             precision=precision,
             device=device,
             lanes=lanes,
+            memory=memory,
             max_regions=max_regions,
             progress=progress,
             stop=stop,
@@ -515,17 +515,19 @@ class Network:
         points: Iterable[ArrayLike],
         *,
         closed: bool = False,
-        engine: str = "walk",
+        engine: str = "sweep",
         precision: str = "double",
         device: str = "auto",
         lanes: int | None = None,
+        memory: int | None = None,
         max_regions: int | None = None,
         progress: Callable[[Progress], None] | None = None,
         stop: Callable[[], Stop] | None = None,
     ) -> PathWalk:
         """Walk the segments between neighbouring ``points`` (P, *sample), and back to the first if ``closed``.
 
-        A walk that ends early holds what is contiguous from the first point on, and is marked partial.
+        A walk that ends early holds what is contiguous from the first point on, and is marked partial. With the engine
+        ``both`` the result is the sweep's, and its ``agreement`` tells how it compares with the walk's.
         Raises InputError if an argument does not fit.
         """
         begin = time.perf_counter()
@@ -533,78 +535,140 @@ class Network:
         if closed:
             path = np.concatenate([path, path[:1]])
         _check_precision(precision)
+        if engine not in ENGINES:
+            raise InputError(f"unknown engine '{engine}': use {', '.join(ENGINES)}")
         if max_regions is not None and max_regions < 1:
             raise InputError(f"max_regions must be at least 1, not {max_regions}")
-        lengths = np.linalg.norm(np.diff(path.reshape(len(path), -1), axis=0), axis=1)
+        if lanes is not None and lanes < 1:
+            raise InputError(f"lanes must be at least 1, not {lanes}")
+        if memory is not None and memory < 1:
+            raise InputError(f"memory must be at least 1 byte, not {memory}")
+        memory = session.free_memory() // 4 if memory is None else memory
         device = session.choose_device(device)
-        count = self._lanes(lanes, len(lengths))
-        runner = self._walker(precision, device, count) if engine == "walk" else self._sweeper(precision, device, lanes)
+        run = partial(self._run, path, closed, precision, device, lanes, memory, max_regions)
+        if engine != "both":
+            return run(engine, progress, stop)
+        walked, swept = (
+            run(one, None if progress is None else _part_of(progress, share), stop)
+            for share, one in enumerate(("walk", "sweep"))
+        )
+        both = tuple(
+            replace(
+                right,
+                self_check=SelfCheck.total([left.self_check, right.self_check]),
+                forward_passes=left.forward_passes + right.forward_passes,
+                seconds=left.seconds + right.seconds,
+            )
+            for left, right in zip(walked.segments, swept.segments, strict=False)
+        )
+        return replace(
+            swept,
+            segments=both,
+            partial=walked.partial or swept.partial,
+            engine=engine,
+            seconds=time.perf_counter() - begin,
+            agreement=agreement.compare(walked.segments, swept.segments, precision),
+        )
+
+    def _run(
+        self,
+        path: NDArray[np.float64],
+        closed: bool,
+        precision: str,
+        device: str,
+        lanes: int | None,
+        memory: int,
+        max_regions: int | None,
+        engine: str,
+        progress: Callable[[Progress], None] | None,
+        stop: Callable[[], Stop] | None,
+    ) -> PathWalk:
+        """What one engine finds on the segments between neighbouring points."""
+        begin = time.perf_counter()
+        lengths = np.linalg.norm(np.diff(path.reshape(len(path), -1), axis=0), axis=1)
+        runner: Walker | Sweeper
+        if engine == "walk":
+            runner = self._walker(precision, device, lanes, memory)
+        else:
+            runner = self._sweeper(precision, device, lanes, memory)
         with ThreadPoolExecutor(1) as beside:
             # The self-check's program takes a tenth of a second to make: it is made beside the walk.
-            beside.submit(lambda: self._judge(precision).prepare(min(count, COMPARED_POINTS)))
+            beside.submit(lambda: self._judge(precision).prepare(min(runner.lanes, COMPARED_POINTS)))
             results = runner.run(path, max_regions, progress, stop)
         seconds = time.perf_counter() - begin
-        partial = not all(result.complete for result in results) or len(results) < len(lengths)
         total = sum(len(result.t) - 1 for result in results) or 1
         walks = tuple(
-            self._finish(
-                result, path[i], path[i + 1], float(lengths[i]), runner.passes, count, total, seconds, precision, device
-            )
+            self._finish(result, path[i], path[i + 1], float(lengths[i]), runner, total, seconds, precision)
             for i, result in enumerate(results)
         )
         return PathWalk(
             segments=walks,
             closed=closed,
-            partial=partial,
+            partial=not all(result.complete for result in results) or len(results) < len(lengths),
             seconds=time.perf_counter() - begin,
             engine=engine,
             precision=precision,
             device=device,
-            lanes=count,
+            lanes=runner.lanes,
         )
 
-    def _walker(self, precision: str, device: str, lanes: int) -> Walker:
+    def _walker(self, precision: str, device: str, lanes: int | None, memory: int) -> Walker:
         program, _ = self._runner(STEP, precision, device, sizes=False)
-        return Walker(program.groups, self._evaluate(precision, device), program.dtype, lanes)
+        count = lanes or self._lanes(precision, memory)
+        return Walker(program.groups, self._evaluate(precision, device), program.dtype, count)
 
-    def _sweeper(self, precision: str, device: str, lanes: int | None) -> Sweeper:
-        # Where a stretch starts is always computed in double precision: it is what the borders are compared by.
-        program, _ = self._runner(STEP, "double", device, sizes=False)
+    def _sweeper(self, precision: str, device: str, lanes: int | None, memory: int) -> Sweeper:
         key = precision, device
         if key not in self._stages:
-            study = self._study
-            self._stages[key] = HostStages(
-                stages.cut(
-                    study.model.graph,
-                    study.labels,
-                    self.input_name,
-                    study.contents,
-                    study.shapes,
-                    dtype=PRECISIONS[precision],
-                    convolves=("float32",),
-                )
-            )
+            made = stages.cut(*self._parts(), dtype=PRECISIONS[precision], convolves=_convolves(device))
+            self._stages[key] = HostStages(made)
+        if device not in self._values:
+            shown = stages.values(*self._parts(), dtype="float64", convolves=_convolves(device))
+            self._values[device] = shown, session.Session(shown.graph, device)
+        shown, runner = self._values[device]
+        # What a place is judged by is computed in double precision, in any case: borders are compared by it.
+        program, fresh = self._runner(FRESH, "double", device, sizes=True)
+
+        def afresh(points: Array, directions: Array) -> Evaluation:
+            feeds = {linearize.POINT: points, linearize.DIRECTION: directions}
+            found = dict(zip(fresh.outputs, fresh(feeds), strict=True))
+            judged = [(found[group.size], found[group.slope_size]) for group in program.groups]
+            return Evaluation(found[linearize.VALUE], found[linearize.SLOPE], found, judged, [])
+
+        def values(points: Array) -> tuple[Array, dict[str, Array]]:
+            found = dict(zip(runner.outputs, runner({linearize.POINT: points}), strict=True))
+            return found[linearize.VALUE], {label: found[name] for label, (name, _) in shown.functions.items()}
+
+        programs = self._stages[key]
+        workers = session.cores() if device == "cpu" else 1
         return Sweeper(
-            self._stages[key],
+            programs,
             program.groups,
-            self._evaluate("double", device),
+            afresh,
+            values,
+            {label: order for label, (_, order) in shown.functions.items()},
             PRECISIONS[precision],
             self.input_name,
-            lanes or sweeper.ROWS,
-            session.cores(),
+            lanes or sweeper.rows_that_fit(programs.stages, PRECISIONS[precision], memory // workers),
+            workers,
         )
 
-    def _lanes(self, wanted: int | None, segments: int) -> int:
+    def _parts(
+        self,
+    ) -> tuple[Graph, Labels, str, Mapping[str, Array], Mapping[str, tuple[int, ...]]]:
+        """What programs are made from."""
+        study = self._study
+        return study.model.graph, study.labels, self.input_name, study.contents, study.shapes
+
+    def _lanes(self, precision: str, memory: int) -> int:
         """How many places to walk at once: enough to share out a step's overhead, few enough to keep the memory small.
 
         On a VGG8 of 29,000 units 1, 8, 16, 32 and 64 lanes walk 950, 2660, 2710, 3070 and 2900 regions per second.
         """
-        if wanted is not None:
-            if wanted < 1:
-                raise InputError(f"lanes must be at least 1, not {wanted}")
-            return wanted
         size = max(self.units, prod(self.input_shape), 1)
-        return int(np.clip(2 ** int(np.log2(max(1_200_000 / size, 1))), 1, 64))
+        # A lane takes some 30 numbers per unit.
+        fitting = memory // (30 * np.dtype(PRECISIONS[precision]).itemsize * size)
+        return int(np.clip(min(2 ** int(np.log2(max(1_200_000 / size, 1))), fitting), 1, 64))
 
     def _evaluate(self, precision: str, device: str) -> Evaluate:
         """Evaluates the programs for a walk, under the names of the one that takes its steps."""
@@ -642,16 +706,14 @@ class Network:
         start: NDArray[np.float64],
         end: NDArray[np.float64],
         length: float,
-        passes: float,
-        lanes: int,
+        runner: Walker | Sweeper,
         total: int,
         seconds: float,
         precision: str,
-        device: str,
     ) -> Walk:
         """A segment's walk with its self-check; evaluations and time are shared out by regions."""
         share = (len(result.t) - 1) / total
-        error, tolerance, compared = self._compare(result, start, end, precision, lanes)
+        error, tolerance, compared = self._compare(result, start, end, precision, runner.lanes)
         check = SelfCheck(result.contradictions, result.mismatches, error, tolerance, compared)
         return Walk(
             t=result.t,
@@ -661,7 +723,7 @@ class Network:
             length=length,
             self_check=check,
             partial=not result.complete,
-            forward_passes=round(passes * share),
+            forward_passes=round(runner.passes * share),
             seconds=seconds * share,
             precision=precision,
         )
@@ -710,6 +772,16 @@ class Network:
         study = self._study
         held = {value.dtype for name, value in study.values.items() if name in study.variable}
         return max(ROUNDING[name] for name in (held | {PRECISIONS[precision]}) & ROUNDING.keys())
+
+
+def _part_of(progress: Callable[[Progress], None], number: int) -> Callable[[Progress], None]:
+    """Progress of the first or second of two runs, as that of both."""
+    return lambda found: progress(Progress((found.fraction + number) / 2, found.regions))
+
+
+def _convolves(device: str) -> tuple[str, ...]:
+    """The types that a device convolves in: the CPU provider has kernels for single precision only."""
+    return ("float32", "float64") if device == "cuda" else ("float32",)
 
 
 def _check_precision(precision: str) -> None:

@@ -12,12 +12,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lronnx import metrics
+
+if TYPE_CHECKING:
+    from lronnx.agreement import Agreement
 
 Floats = NDArray[np.float64]
 
@@ -227,6 +230,7 @@ class PathWalk:
 
     ``closed``: the last segment ends where the first begins. ``partial``: the run was stopped early; segments that
     it had not reached are left out. ``seconds``: wall time of the whole run. ``device``: where it really ran.
+    ``agreement``: of the engine ``both``, how the two results compare.
     """
 
     segments: tuple[Walk, ...]
@@ -237,6 +241,7 @@ class PathWalk:
     precision: str
     device: str
     lanes: int
+    agreement: Agreement | None = None
 
     def __repr__(self) -> str:
         text = f"<lronnx.PathWalk: {len(self.segments)} segments, {self.regions} regions"

@@ -19,6 +19,7 @@ from rich.text import Text
 from lronnx.regions import PathWalk, Walk
 
 if TYPE_CHECKING:
+    from lronnx.agreement import Agreement
     from lronnx.network import Inspection
 
 TOP_NODES = 10
@@ -165,6 +166,8 @@ def _figures(path: PathWalk) -> Table:
     if path.outputs > 1:
         rows.append(("largest output", *_decisions(path)))
     rows.append(("self-check", *_self_check(path)))
+    if path.agreement is not None:
+        rows.append(("engines", *_agreement(path.agreement)))
     passes = f"{path.forward_passes} forward passes on {path.device}"
     rows.append(("seconds", f"{path.seconds:.2f}", passes))
     if path.precision != "double":
@@ -197,6 +200,17 @@ def _self_check(path: PathWalk) -> tuple[Text, str]:
     return Text("FAILED", style="bold red"), (
         f"{check.contradictions} contradictions, {check.end_pattern_mismatches} mismatches, "
         f"error {check.max_value_error:.1e}"
+    )
+
+
+def _agreement(found: Agreement) -> tuple[Text, str]:
+    """How the walk and the sweep compare."""
+    text = f"breakpoints within {found.largest_t:.1e} in t, outputs within {found.largest_value:.1e}"
+    if found.ok:
+        return Text("agree", style="bold green"), text
+    walk, sweep = found.breakpoints
+    return Text("DISAGREE", style="bold red"), (
+        f"{walk} breakpoints walked, {sweep} swept, {found.unmatched} unmatched switches, {text}"
     )
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnxruntime as ort
+import psutil
 
 from lronnx import onnx_io
 from lronnx.errors import InputError, LronnxError, ModelError
@@ -312,6 +313,11 @@ class Bound:
             self._session.run_with_iobinding(binding)
         except Exception as error:
             raise ModelError(f"onnxruntime failed in the linearized program: {_first_line(error)}") from None
+
+
+def free_memory() -> int:
+    """Bytes of memory that are free."""
+    return int(psutil.virtual_memory().available)
 
 
 def cores() -> int:

@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 
 from lronnx.dependence import Labels
 from lronnx.graph import Array, Graph, Node, Value
-from lronnx.linearize import DIRECTION, SLOPE, emitter_for, evaluated, operand_of
+from lronnx.linearize import DIRECTION, POINT, SLOPE, VALUE, emitter_for, evaluated, operand_of
 from lronnx.onnx_io import PROGRAM_OPSET
 from lronnx.ops import Kind, OpRule
 from lronnx.ops.emitter import LANES, Emitter, Lanes, row_major_order
 from lronnx.ops.record import Choice, Kinks
+from lronnx.ops.switching import emit_value
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,8 @@ class Bend:
     ``output``: the tensor that it makes; ``raw``: the stage's output with the slopes of its switching functions, rows
     in front: of its argument, ``physical``, or of its candidates, (count, units). ``factors``: of an elementwise
     operator, per branch the factor from the argument's slope to the output's, a number or (units,) as stored;
-    ``sign``: of a choice, -1 if its candidates are negated. ``shape`` and ``order``: how units are stored.
+    ``kinks``: where its kinks are, likewise; ``sign``: of a choice, -1 if its candidates are negated. ``shape`` and
+    ``order``: how units are stored.
     """
 
     label: str
@@ -43,6 +45,7 @@ class Bend:
     shape: tuple[int, ...]
     order: tuple[int, ...]
     factors: tuple[Array, ...]
+    kinks: tuple[Array, ...]
 
     @property
     def units(self) -> int:
@@ -179,6 +182,56 @@ def cut(
     )
 
 
+@dataclass(frozen=True)
+class Values:
+    """A program of the network's values alone. Input: POINT; outputs: VALUE, and per switching node, by label, its
+    argument, or its candidates, stored in ``order``: (name, order)."""
+
+    graph: Graph
+    functions: Mapping[str, tuple[str, tuple[int, ...]]]
+
+
+def values(
+    source: Graph,
+    labels: Labels,
+    input_name: str,
+    contents: Mapping[str, Array],
+    shapes: Mapping[str, tuple[int, ...]],
+    *,
+    dtype: str,
+    convolves: Collection[str],
+) -> Values:
+    """The network with everything shown that its units switch by. Arguments and errors as of :func:`cut`."""
+    e = emitter_for(source, labels, shapes, dtype, convolves, "")
+    point = e.fresh(POINT)
+    e.first_input = point
+    inputs = [Value(point, dtype, (LANES, *shapes[input_name]))]
+    e.values[input_name] = Lanes(point, shapes[input_name], row_major_order(len(shapes[input_name])))
+    functions: dict[str, tuple[str, tuple[int, ...]]] = {}
+    outputs: dict[str, Value] = {}
+    for node, rule in evaluated(source, labels):
+        e.scope(node.label)
+        operands = [operand_of(name, e.values, contents) for name in node.inputs]
+        if not any(prod(shapes[name]) for name in node.outputs if name):
+            made = [e.held(np.zeros(shapes[name]), True) for name in node.outputs]
+        elif labels.kinds[node.label] is Kind.AFFINE:
+            assert rule.emit is not None
+            made = rule.emit(e, node, operands, False)
+        else:
+            assert rule.switch is not None
+            form = rule.switch(e, node, operands, False)
+            bend, raw = _bend(e, node, form, inputs)
+            functions[node.label] = raw.name, bend.order
+            outputs[raw.name] = raw
+            made = [emit_value(e, form)]
+        e.values.update(zip(node.outputs, made, strict=False))
+    e.scope("")
+    result = e.values[labels.output] if labels.output in e.values else e.held(contents[labels.output], False)
+    flat = e.reshape(e.row_major(result), (result.size,))
+    shown = [Value(e.rename(flat.name, VALUE), dtype, (LANES, flat.size)), *outputs.values()]
+    return Values(e.program(source.name or "network", inputs, shown, PROGRAM_OPSET), functions)
+
+
 def _reads(node: Node, rule: OpRule, labels: Labels) -> set[str]:
     reads = rule.reads(node, labels.lookup) if rule.reads is not None else node.inputs
     return {name for name in reads if name in labels.lookup.variable}
@@ -217,14 +270,15 @@ def _bend(e: Emitter, node: Node, form: Kinks | Choice, inputs: list[Value]) -> 
     output = node.outputs[0]
     if isinstance(form, Choice):
         raw = _owned(e, form.candidates, (form.count, prod(form.shape)), inputs)
-        return Bend(node.label, output, raw.name, form.count, form.sign, form.shape, form.order, ()), raw
+        return Bend(node.label, output, raw.name, form.count, form.sign, form.shape, form.order, (), ()), raw
     x = form.argument
     factors = [np.asarray(form.base)]
     for jump in form.jumps:
         factors.append(factors[-1] + jump)
     stored = tuple(_stored(factor, x) for factor in factors)
     raw = _owned(e, x.name, x.physical, inputs)
-    return Bend(node.label, output, raw.name, 0, 1, x.shape, x.order, stored), raw
+    kinks = tuple(_stored(kink, x) for kink in form.kinks)
+    return Bend(node.label, output, raw.name, 0, 1, x.shape, x.order, stored, kinks), raw
 
 
 def _owned(e: Emitter, name: str, physical: tuple[int, ...], inputs: list[Value]) -> Value:

@@ -23,6 +23,8 @@ from lronnx.regions import DecisionChange, PathWalk, SelfCheck, Walk
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from lronnx.agreement import Agreement
+
 FORMAT_VERSION = "1"
 """Version of the regions file, recorded in it; it changes when a column changes its name, type or meaning."""
 
@@ -34,8 +36,10 @@ def walk_to_json(path: PathWalk, *, model: str, version: str) -> dict[str, Any]:
 
     Numbers that do not exist (a density of nothing, a mean over no breakpoints) are None, never nan. ``length`` is
     that of the part that was walked, which is all of it unless ``partial``: ``density`` and deviations refer to it.
-    ``decision_changes`` of the path also hold those exactly where two segments meet.
+    ``decision_changes`` of the path also hold those exactly where two segments meet. Of the engine ``both`` there is
+    also ``agreement``: how the walk and the sweep compare.
     """
+    compared = {} if path.agreement is None else {"agreement": _agreement(path.agreement)}
     return {
         "model": model,
         "engine": path.engine,
@@ -44,11 +48,23 @@ def walk_to_json(path: PathWalk, *, model: str, version: str) -> dict[str, Any]:
         "outputs": path.outputs,
         "segments": len(path.segments),
         **_figures(path, path.decision_changes),
+        **compared,
         "version": version,
         "per_segment": [
             _figures(walk, tuple(DecisionChange(index, *change) for change in walk.decision_changes))
             for index, walk in enumerate(path.segments)
         ],
+    }
+
+
+def _agreement(found: Agreement) -> dict[str, Any]:
+    return {
+        "ok": found.ok,
+        "breakpoints": list(found.breakpoints),
+        "unmatched_switches": found.unmatched,
+        "largest_difference_in_t": found.largest_t,
+        "largest_relative_difference_of_values": _plain(found.largest_value),
+        "tolerance": found.tolerance,
     }
 
 

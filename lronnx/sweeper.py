@@ -21,6 +21,8 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
+from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,12 +40,12 @@ from lronnx.bends import (
     reachable,
 )
 from lronnx.graph import Array
-from lronnx.joining import Border, Branches, Chain, Event, Interval, SegmentResult, border_of, first_regions
+from lronnx.joining import Border, Branches, Chain, Doubt, Event, Interval, SegmentResult, doubt_of, first_regions
 from lronnx.ops.switching import NUMBERS, Group
 from lronnx.regions import Floats
 from lronnx.stages import Bend, Stage
 from lronnx.tensors import HostStages, HostWorker
-from lronnx.walker import AWOKEN, Evaluate, Progress, Stop
+from lronnx.walker import AWOKEN, Evaluation, Progress, Stop
 
 # Rows that a chunk should end with: few enough that what a stage works on stays in the processor's cache, enough to
 # pay for the evaluation where the chunk starts.
@@ -54,10 +56,27 @@ PLANNED = 8
 CLOSE = 1e-12
 
 
+Place = tuple[int, float]
+# The network afresh at points (lanes, *sample), with directions.
+EvaluateAfresh = Callable[[Array, Array], Evaluation]
+# Values at points (lanes, *sample): the outputs (lanes, m), and by switching node its argument or candidates.
+EvaluateValues = Callable[[Array], tuple[Floats, Mapping[str, Array]]]
+
+
 @dataclass
 class Start:
-    """The network where a chunk starts, computed afresh. Per group, units as a stage stores them: values, branches
-    (above the kink or not; or the winner), slopes, and the sizes of values and of slopes."""
+    """Where a chunk starts, units as a stage stores them: the output; per group values and branches (above the kink or
+    not; or the winner); what may be noise of the values, and their sizes and those of slopes, measured not far away."""
+
+    value: Floats
+    values: list[Floats]
+    branches: list[Array]
+    sizes: list[tuple[Floats, Floats]]
+
+
+@dataclass
+class Afresh:
+    """The network at one place, computed afresh with slopes and sizes, per group, units as a stage stores them."""
 
     value: Floats
     values: list[Floats]
@@ -70,8 +89,8 @@ class Start:
 class _Chunk:
     interval: Interval
     start: Start
-    # Sizes at the end, by group, once they were asked for.
-    ends: list[tuple[Floats, Floats]] = field(default_factory=list)
+    # Sizes at both ends, the larger ones, by group, once they were asked for.
+    sizes: list[tuple[Floats, Floats]] = field(default_factory=list)
 
     @property
     def length(self) -> float:
@@ -105,7 +124,9 @@ class Sweeper:
         self,
         programs: HostStages,
         groups: Sequence[Group],
-        evaluate: Evaluate,
+        evaluate: EvaluateAfresh,
+        evaluate_values: EvaluateValues,
+        orders: Mapping[str, tuple[int, ...]],
         dtype: str,
         input_name: str,
         rows: int,
@@ -114,9 +135,10 @@ class Sweeper:
         self.programs = programs
         self.stages: tuple[Stage, ...] = programs.stages
         self.evaluate = evaluate
+        self.evaluate_values = evaluate_values
         self.dtype = dtype
         self.input_name = input_name
-        self.rows = max(rows, 2)
+        self.lanes = max(rows, 2)
         self.workers = max(workers, 1)
         numbers = NUMBERS[dtype]
         self.judge = Judge(numbers["noise"], numbers["zero"] if dtype == "float64" else 0.0, numbers["doubt"], AWOKEN)
@@ -129,6 +151,7 @@ class Sweeper:
         self._source = tuple(groups)
         self.groups = tuple(self._as_bend(group) for group in groups)
         self._orders = [self._order(old, new) for old, new in zip(groups, self.groups, strict=True)]
+        self._value_orders = [self._order(replace(new, order=orders[new.label]), new) for new in self.groups]
         self.passes = 0.0
 
     def _as_bend(self, group: Group) -> Group:
@@ -219,7 +242,7 @@ class Sweeper:
         expected = 0.0
         while self._planned:
             regions = self._expected(self._planned[0])
-            if batch and expected + regions > self.rows:
+            if batch and expected + regions > self.lanes:
                 break
             batch.append(self._planned.popleft())
             expected += regions
@@ -227,7 +250,7 @@ class Sweeper:
 
     def _expected(self, chunk: _Chunk) -> float:
         """How many rows a chunk will end with, as far as the density found so far tells."""
-        return chunk.length * self._found / self._swept if self._swept else float(self.rows)
+        return chunk.length * self._found / self._swept if self._swept else float(self.lanes)
 
     def _plan(self) -> None:
         """Decide on the next chunks and evaluate their starts."""
@@ -238,7 +261,7 @@ class Sweeper:
             segment, start, end = self._spans.popleft()
             remaining = (end - start) + sum(b - a for _, a, b in self._spans)
             share = remaining / self.workers
-            width = min(0.8 * self.rows / density, share) if known else share / 4
+            width = min(0.8 * self.lanes / density, share) if known else share / 4
             width = max(width, 4 / max(density, 4.0))
             middle = start + width
             if middle < end - width / 4:
@@ -251,56 +274,93 @@ class Sweeper:
         self._planned.extendleft(reversed(self._begin(wanted)))
 
     def _begin(self, intervals: Sequence[Interval]) -> list[_Chunk]:
+        """Evaluate where chunks start."""
         if not intervals:
             return []
-        starts = self._evaluate([(interval.segment, interval.start) for interval in intervals])
+        places = [(interval.segment, interval.start) for interval in intervals]
+        # Sizes change slowly: the first chunk's do for all of those planned on a segment.
+        first = dict(reversed(places))
+        measured = dict(zip(first, self._evaluate(list(first.items())), strict=True))
+        for segment, afresh in measured.items():
+            self._check_finite(segment, [*(size for sizes in afresh.sizes for size in sizes)])
+        points = np.stack([self.points[segment] + t * self.directions[segment] for segment, t in places])
+        with self._lock:
+            values, functions = self.evaluate_values(points)
+            self.passes += len(places)
+            shown: list[Floats] = []
+            branches: list[Array] = []
+            for group, order in zip(self.groups, self._value_orders, strict=True):
+                bend = self.nodes[group.label].bend
+                shape = (len(places), group.count, group.units) if group.count else (len(places), group.units)
+                held = functions[group.label].reshape(shape)
+                if order is not None:
+                    held = held[..., order]
+                held = held.astype(np.float64) if group.count else held - bend.kinks[group.kink]
+                shown.append(held)
+                branches.append(held.argmax(axis=1) if group.count else held > 0)
+            values = values.astype(np.float64)
         chunks = []
-        for interval, start in zip(intervals, starts, strict=True):
-            interval.borders = self._borders(start)
-            if not all(np.isfinite(size).all() for sizes in start.sizes for size in sizes):
-                # Nothing can be judged where numbers leave the range of their type.
-                self.contradictions[interval.segment] += 1
+        for row, interval in enumerate(intervals):
+            own = [held[row] for held in shown]
+            self._check_finite(interval.segment, own)
+            start = Start(values[row], own, [branch[row] for branch in branches], measured[interval.segment].sizes)
+            interval.borders = self._borders(start.branches, (interval.segment, interval.start))
             chunks.append(_Chunk(interval, start))
         return chunks
 
-    def _evaluate(self, places: Sequence[tuple[int, float]]) -> list[Start]:
+    def _check_finite(self, segment: int, arrays: Sequence[Floats]) -> None:
+        """Nothing can be judged where numbers leave the range of their type."""
+        if not all(np.isfinite(array).all() for array in arrays):
+            self.contradictions[segment] += 1
+
+    def _evaluate(self, places: Sequence[Place]) -> list[Afresh]:
         """The network at (segment, t), computed afresh."""
         points = np.stack([self.points[segment] + t * self.directions[segment] for segment, t in places])
         directions = np.stack([self.directions[segment] for segment, _ in places])
         with self._lock:
-            evaluation = self.evaluate(points, directions, None)
+            evaluation = self.evaluate(points, directions)
             self.passes += 2 * len(places)
-            found = []
-            for row in range(len(places)):
-                values, branches, slopes, sizes = [], [], [], []
-                for index, (group, order) in enumerate(zip(self._source, self._orders, strict=True)):
-                    shape = (group.count, group.units) if group.count else (group.units,)
-                    held = [
-                        array[row].reshape(shape).astype(np.float64)
-                        for array in (
-                            evaluation.tensors[group.value],
-                            evaluation.tensors[group.slope],
-                            *evaluation.sizes[index],
-                        )
-                    ]
-                    state = evaluation.tensors[group.state][row].reshape(-1)
-                    branch = state.astype(np.int64) if group.count else state > 0
-                    if order is not None:
-                        held, branch = [array[..., order] for array in held], branch[order]
-                    values.append(held[0])
-                    slopes.append(held[1])
-                    sizes.append((held[2], held[3]))
-                    branches.append(branch)
-                found.append(Start(evaluation.value[row].astype(np.float64), values, branches, slopes, sizes))
-        return found
+            value = evaluation.value.astype(np.float64)
+            starts = [Afresh(value[row], [], [], [], []) for row in range(len(places))]
+            for index, (group, order) in enumerate(zip(self._source, self._orders, strict=True)):
+                shape = (len(places), group.count, group.units) if group.count else (len(places), group.units)
+                # The arrays of an evaluation are overwritten by a later one.
+                held = [
+                    array.reshape(shape).astype(np.float64)
+                    for array in (
+                        evaluation.tensors[group.value],
+                        evaluation.tensors[group.slope],
+                        *evaluation.sizes[index],
+                    )
+                ]
+                state = evaluation.tensors[group.state].reshape(len(places), -1)
+                branches = state.astype(np.int64) if group.count else state > 0
+                if order is not None:
+                    held, branches = [array[..., order] for array in held], branches[:, order]
+                for row, start in enumerate(starts):
+                    start.values.append(held[0][row])
+                    start.slopes.append(held[1][row])
+                    start.sizes.append((held[2][row], held[3][row]))
+                    start.branches.append(branches[row])
+        return starts
 
-    def _borders(self, start: Start) -> list[Border]:
-        numbers = NUMBERS[self.dtype]
-        return [
-            border_of(group, _as_branches(group, branch), values, slopes, *sizes, numbers["noise"], numbers["zero"])
-            for group, branch, values, slopes, sizes in zip(
-                self.groups, start.branches, start.values, start.slopes, start.sizes, strict=True
+    def _borders(self, branches: Sequence[Array], place: Place, known: Afresh | None = None) -> list[Border]:
+        """The pattern at a place; what is in doubt there is found by an evaluation afresh, if it is asked for."""
+        found = [] if known is None else [known]
+
+        def doubt(index: int) -> Doubt:
+            if not found:
+                found.extend(self._evaluate([place]))
+            group, numbers, (afresh,) = self.groups[index], NUMBERS[self.dtype], found
+            state = _as_branches(group, afresh.branches[index])
+            sizes = afresh.sizes[index]
+            return doubt_of(
+                group, state, afresh.values[index], afresh.slopes[index], *sizes, numbers["noise"], numbers["zero"]
             )
+
+        return [
+            Border(_as_branches(group, branch), partial(doubt, index))
+            for index, (group, branch) in enumerate(zip(self.groups, branches, strict=True))
         ]
 
     # ---- a batch of chunks
@@ -315,7 +375,7 @@ class Sweeper:
         # Which row of the tensor each row now lies in.
         within: dict[str, Integers] = {self.input_name: np.arange(count)}
         bent: dict[str, _Bent] = {}
-        limit = self.rows if count == 1 else max(2 * self.rows // count, 8)
+        limit = self.lanes if count == 1 else max(2 * self.lanes // count, 8)
         passes = 0.0
         slope = np.zeros((count, 0))
         for number, stage in enumerate(self.stages):
@@ -415,6 +475,7 @@ class Sweeper:
         lengths: Floats,
     ) -> Flips:
         above = np.stack([chunk.start.branches[index] for chunk in batch])
+        slope_sizes = np.stack([chunk.start.sizes[index][1] for chunk in batch])
         owner, unit = reachable(values, above, lengths, most, least, close)
         if not len(owner):
             nothing = np.zeros(0, np.int64)
@@ -434,6 +495,7 @@ class Sweeper:
             values[owner, unit],
             above[owner, unit],
             sizes[owner, unit],
+            slope_sizes[owner, unit],
             close[owner, unit],
             columns,
             self.judge,
@@ -513,11 +575,16 @@ class Sweeper:
         size, slope_size = np.empty(len(owner)), np.empty(len(owner))
         for who in np.unique(owner).tolist():
             chunk = batch[who]
-            if not chunk.ends:
-                chunk.ends = self._evaluate([(chunk.interval.segment, chunk.interval.end)])[0].sizes
+            if not chunk.sizes:
+                interval = chunk.interval
+                ends = self._evaluate([(interval.segment, interval.start), (interval.segment, interval.end)])
+                chunk.sizes = [
+                    (np.maximum(one[0], other[0]), np.maximum(one[1], other[1]))
+                    for one, other in zip(ends[0].sizes, ends[1].sizes, strict=True)
+                ]
             mine = owner == who
-            for made, held, other in zip((size, slope_size), chunk.start.sizes[index], chunk.ends[index], strict=True):
-                made[mine] = np.maximum(held.reshape(-1), other.reshape(-1))[number[mine]]
+            for made, held in zip((size, slope_size), chunk.sizes[index], strict=True):
+                made[mine] = held.reshape(-1)[number[mine]]
         return size, slope_size
 
     def _measured_rows(
@@ -658,7 +725,7 @@ class Sweeper:
             for border, group, branch in zip(interval.borders, self.groups, chunk.start.branches, strict=True):
                 border.state = _as_branches(group, branch)
             interval.times = left.tolist()
-            interval.values, interval.slopes = list(values), list(slopes)
+            interval.values, interval.slopes = [*values], [*slopes]
             interval.events = events[who]
             interval.moves = len(left) - 1
             chain = self._chains[interval.segment]
@@ -678,10 +745,12 @@ class Sweeper:
         """Regions found without a gap from the first point on."""
         count = 0
         for chain in self._chains:
+            place = 0.0
             for interval in chain.intervals:
-                if not interval.done:
+                if not interval.done or interval.start != place:
                     return count
                 count += interval.moves
+                place = interval.end
             if not chain.complete:
                 return count
             count += 1
@@ -694,12 +763,26 @@ class Sweeper:
         for begin in range(0, count, PLANNED):
             places = [(segment, 1.0) for segment in range(begin, min(begin + PLANNED, count))]
             for (segment, _), end in zip(places, self._evaluate(places), strict=True):
-                results.append(self._chains[segment].whole(end.value, self._borders(end), wrong[segment]))
+                borders = self._borders(end.branches, (segment, 1.0), end)
+                results.append(self._chains[segment].whole(end.value, borders, wrong[segment]))
         if count < self.segments:
-            partial = self._chains[count].beginning(wrong[count])
-            if len(partial.t) > 1:
-                results.append(partial)
+            rest = self._chains[count].beginning(wrong[count])
+            if len(rest.t) > 1:
+                results.append(rest)
         return results if self.max_regions is None else first_regions(results, self.max_regions)
+
+
+def rows_that_fit(stages: Sequence[Stage], dtype: str, memory: int) -> int:
+    """How many rows a chunk may end with: few enough for the memory, in bytes, and for the processor's cache."""
+    kept, most = 0, 1
+    for stage in stages:
+        inputs = sum(prod(source.physical) for source in stage.sources)
+        outputs = sum(bend.numbers for bend in stage.bends)
+        kept += inputs + outputs
+        # Columns of a convolution, a padded copy.
+        most = max(most, 10 * inputs + outputs)
+    fitting = memory // (np.dtype(dtype).itemsize * (kept + most)) if kept else ROWS
+    return int(np.clip(fitting, 2, ROWS))
 
 
 def _place(chunk: _Chunk) -> tuple[int, float, float]:

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from lronnx.crossing import SAME_T, advance, pending, pending_threshold
 from lronnx.errors import LronnxError
 from lronnx.graph import Array
-from lronnx.joining import Border, Branches, Chain, Event, Interval, SegmentResult, border_of, first_regions
+from lronnx.joining import Border, Branches, Chain, Event, Interval, SegmentResult, doubt_of, first_regions
 from lronnx.ops.emitter import LARGEST_SIZE
 from lronnx.ops.switching import NUMBERS, Group
 from lronnx.regions import Floats
@@ -588,7 +588,7 @@ class Walker:
             if not group.count:
                 continue
             size = group.count * group.units
-            still = np.unpackbits(border.still, count=size).reshape(group.count, group.units).astype(bool)
+            still = np.unpackbits(border.doubt.still, count=size).reshape(group.count, group.units).astype(bool)
             still[border.state, np.arange(group.units)] = False
             candidates, units = np.nonzero(still)
             if len(units):
@@ -620,7 +620,9 @@ class Walker:
         group = self.groups[index]
         state = self._branches(group, evaluation.tensors[group.state][row])
         values, slopes = _functions(group, evaluation, row)
-        return border_of(group, state, values, slopes, value_sizes, slope_sizes, self.noise, self.zero)
+        # The arrays of an evaluation are overwritten by the next.
+        doubt = doubt_of(group, state, values, slopes, value_sizes, slope_sizes, self.noise, self.zero)
+        return Border(state, lambda: doubt)
 
     def _branches(self, group: Group, state: Array) -> Branches:
         flat = state.reshape(-1)

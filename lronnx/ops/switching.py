@@ -263,6 +263,29 @@ def emit_kinks(
     return Switched(out, out_slope, made[0], made[1], groups)
 
 
+def emit_value(e: Emitter, form: Kinks | Choice) -> Lanes:
+    """Write a switching node's output alone, whatever branch it is on; flat branches are exactly flat."""
+    if isinstance(form, Choice):
+        chosen = e.one("ReduceMax", form.candidates, e.constant(np.array([1]), "axes"), keepdims=0)
+        physical = tuple(form.shape[axis] for axis in form.order)
+        out = Lanes(e.view(chosen, physical), form.shape, form.order)
+        return out if form.sign > 0 else e.unary("Neg", out)
+    z = form.argument
+    gradient: list[Lanes | None] = []
+    constant: list[Lanes | None] = []
+    for kink, jump in zip(form.kinks, form.jumps, strict=True):
+        above = e.one("Greater", z.name, e.beside(kink, z.order))
+        mask = replace(z, name=e.one("Cast", above, to=ELEMENT_TYPES[e.dtype.name]))
+        gradient.append(_times(e, mask, jump))
+        constant.append(_times(e, mask, -np.asarray(jump) * kink))
+    factor = _total(e, gradient, form.base)
+    out = (_times(e, z, form.base) or e.elementwise("Mul", z, _ZERO)) if factor is None else e.combine("Mul", factor, z)
+    flat = _total(e, constant, form.offset)
+    if flat is not None:
+        return e.combine("Add", out, flat)
+    return e.elementwise("Add", out, form.offset) if np.any(form.offset) else out
+
+
 def _bent(e: Emitter, squared: Lanes, factor: Lanes | None, form: Kinks, near: Sequence[Lanes]) -> Lanes:
     """Squares of sizes behind the present branch, or the steepest one for units that are ``near`` a kink."""
     steepest = np.abs(np.asarray(form.base)) + sum((np.abs(np.asarray(jump)) for jump in form.jumps), start=_ZERO)
