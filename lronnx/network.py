@@ -26,7 +26,7 @@ from lronnx.ops import Kind
 from lronnx.ops.switching import FRESH, STEP
 from lronnx.regions import PathWalk, SelfCheck, Walk
 from lronnx.sweeper import Sweeper
-from lronnx.tensors import HostStages
+from lronnx.tensors import DeviceStages, HostStages, Programs
 from lronnx.walker import Evaluate, Evaluation, Progress, Stop, Walker
 
 ENGINES = ("sweep", "walk", "both")
@@ -410,7 +410,7 @@ class Network:
         self.outputs = prod(value.dims) if value is not None else study.contents[self.output_name].size
         self.units = sum(study.units(node) for node in self.graph.nodes)
         self.notices = study.notices
-        self._stages: dict[tuple[str, str], HostStages] = {}
+        self._stages: dict[tuple[str, str], Programs] = {}
         self._values: dict[str, tuple[stages.Values, session.Session]] = {}
         self._sessions: dict[tuple[str, str, str, bool, float], tuple[Program, session.Session]] = {}
 
@@ -543,8 +543,10 @@ class Network:
             raise InputError(f"lanes must be at least 1, not {lanes}")
         if memory is not None and memory < 1:
             raise InputError(f"memory must be at least 1 byte, not {memory}")
-        memory = session.free_memory() // 4 if memory is None else memory
         device = session.choose_device(device)
+        if memory is None:
+            free = session.free_device_memory() if device == "cuda" else 0
+            memory = (free or session.free_memory()) // 4
         run = partial(self._run, path, closed, precision, device, lanes, memory, max_regions)
         if engine != "both":
             return run(engine, progress, stop)
@@ -621,7 +623,8 @@ class Network:
         key = precision, device
         if key not in self._stages:
             made = stages.cut(*self._parts(), dtype=PRECISIONS[precision], convolves=_convolves(device))
-            self._stages[key] = HostStages(made)
+            on_host = device == "cpu"
+            self._stages[key] = HostStages(made) if on_host else DeviceStages(made, PRECISIONS[precision], device)
         if device not in self._values:
             shown = stages.values(*self._parts(), dtype="float64", convolves=_convolves(device))
             self._values[device] = shown, session.Session(shown.graph, device)
@@ -649,7 +652,7 @@ class Network:
             {label: order for label, (_, order) in shown.functions.items()},
             PRECISIONS[precision],
             self.input_name,
-            lanes or sweeper.rows_that_fit(programs.stages, PRECISIONS[precision], memory // workers),
+            lanes or sweeper.rows_that_fit(programs.stages, PRECISIONS[precision], memory // workers, device),
             workers,
         )
 

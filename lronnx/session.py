@@ -23,6 +23,9 @@ RUNTIME_VERSION: str = ort.__version__
 # onnxruntime's own log level "fatal": what fails is raised and reported by lronnx itself.
 _QUIET = 4
 
+# What the CUDA driver's library may be called.
+_DRIVERS = ["nvcuda.dll"] if sys.platform == "win32" else ["libcuda.so.1", "libcuda.so"]
+
 _ELEMENTS = {
     "tensor(float)": "float32",
     "tensor(double)": "float64",
@@ -48,8 +51,7 @@ def _first_line(error: Exception) -> str:
 
 def gpu_present() -> bool:
     """Whether the CUDA driver is installed and sees a GPU; onnxruntime-gpu lists CUDA even where there is none."""
-    names = ["nvcuda.dll"] if sys.platform == "win32" else ["libcuda.so.1", "libcuda.so"]
-    for name in names:
+    for name in _DRIVERS:
         try:
             driver = ctypes.CDLL(name)
             count = ctypes.c_int(0)
@@ -211,13 +213,9 @@ class Session:
         if threads not in self._by_threads:
             options = _options()
             options.intra_op_num_threads = threads
-            providers: list[object] = ["CPUExecutionProvider"]
-            if self._device == "cuda":
-                # TF32 keeps 10 bits of the mantissa: useless for finding breakpoints.
-                providers.insert(0, ("CUDAExecutionProvider", {"use_tf32": "0"}))
             try:
                 self._by_threads[threads] = ort.InferenceSession(
-                    self._model, options, providers=providers, disabled_optimizers=_UNSOUND
+                    self._model, options, providers=_providers(self._device), disabled_optimizers=_UNSOUND
                 )
             except Exception as error:
                 raise ModelError(f"onnxruntime cannot load the linearized program: {_first_line(error)}") from None
@@ -313,6 +311,85 @@ class Bound:
             self._session.run_with_iobinding(binding)
         except Exception as error:
             raise ModelError(f"onnxruntime failed in the linearized program: {_first_line(error)}") from None
+
+
+class Resident:
+    """A program whose tensors stay on the device, whichever that is, from one call to the next."""
+
+    def __init__(self, program: Graph, device: str) -> None:
+        self._device = device
+        self._outputs = program.outputs
+        try:
+            self._session = ort.InferenceSession(
+                onnx_io.to_bytes(program), _options(), providers=_providers(device), disabled_optimizers=_UNSOUND
+            )
+        except Exception as error:
+            raise ModelError(f"onnxruntime cannot load the linearized program: {_first_line(error)}") from None
+
+    def __call__(self, inputs: Mapping[str, Held | Array], fetch: bool = False) -> dict[str, Held]:
+        """All outputs, left on the device, or brought back with ``fetch``. Inputs may be held there or be arrays.
+
+        Raises ModelError if onnxruntime fails (out of memory, for example).
+        """
+        try:
+            binding = self._session.io_binding()
+            for name, value in inputs.items():
+                if isinstance(value, Held):
+                    binding.bind_ortvalue_input(name, value.value)
+                else:
+                    binding.bind_cpu_input(name, np.ascontiguousarray(value))
+            for name in self._outputs:
+                binding.bind_output(name, "cpu" if fetch else self._device)
+            self._session.run_with_iobinding(binding)
+            return dict(zip(self._outputs, map(Held, binding.get_outputs()), strict=True))
+        except Exception as error:
+            raise ModelError(f"onnxruntime failed in the linearized program: {_first_line(error)}") from None
+
+
+@dataclass(frozen=True)
+class Held:
+    """A tensor on a device."""
+
+    value: ort.OrtValue
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.value.shape())
+
+    def array(self) -> Array:
+        """Its content, brought back if it is not in memory."""
+        return np.asarray(self.value.numpy())
+
+
+def _providers(device: str) -> list[object]:
+    if device != "cuda":
+        return ["CPUExecutionProvider"]
+    # TF32 keeps 10 bits of the mantissa: useless for finding breakpoints.
+    return [("CUDAExecutionProvider", {"use_tf32": "0"}), "CPUExecutionProvider"]
+
+
+def free_device_memory() -> int:
+    """Bytes that are free on the first GPU; 0 if its driver does not tell."""
+    for name in _DRIVERS:
+        try:
+            driver = ctypes.CDLL(name)
+            device, context = ctypes.c_int(0), ctypes.c_void_p()
+            free, total = ctypes.c_size_t(0), ctypes.c_size_t(0)
+            if driver.cuInit(0) or driver.cuDeviceGet(ctypes.byref(device), 0):
+                return 0
+            if driver.cuDevicePrimaryCtxRetain(ctypes.byref(context), device):
+                return 0
+            try:
+                if driver.cuCtxPushCurrent_v2(context):
+                    return 0
+                failed = driver.cuMemGetInfo_v2(ctypes.byref(free), ctypes.byref(total))
+                driver.cuCtxPopCurrent_v2(ctypes.byref(context))
+                return 0 if failed else int(free.value)
+            finally:
+                driver.cuDevicePrimaryCtxRelease_v2(device)
+        except (OSError, AttributeError):
+            continue
+    return 0
 
 
 def free_memory() -> int:

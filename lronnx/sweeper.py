@@ -23,6 +23,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 from math import prod
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,12 +45,14 @@ from lronnx.joining import Border, Branches, Chain, Doubt, Event, Interval, Segm
 from lronnx.ops.switching import NUMBERS, Group
 from lronnx.regions import Floats
 from lronnx.stages import Bend, Stage
-from lronnx.tensors import HostStages, HostWorker
+from lronnx.tensors import Programs, Worker
 from lronnx.walker import AWOKEN, Evaluation, Progress, Stop
 
 # Rows that a chunk should end with: few enough that what a stage works on stays in the processor's cache, enough to
 # pay for the evaluation where the chunk starts.
 ROWS = 128
+# The same on a GPU, which wants to be busy.
+DEVICE_ROWS = 2048
 # Chunks whose starts are evaluated together.
 PLANNED = 8
 # A unit that is no more than this, relative to the largest of its operator, from its kink is looked at closely.
@@ -109,7 +112,8 @@ class _Node:
 class _Bent:
     """What was found of a switching node on a batch of chunks: flips per kink, or passings of the winner."""
 
-    raw: Array
+    # On whatever the stages run on.
+    raw: Any
     flips: list[Flips] = field(default_factory=list)
     passings: list[Passing] = field(default_factory=list)
 
@@ -122,7 +126,7 @@ class Sweeper:
 
     def __init__(
         self,
-        programs: HostStages,
+        programs: Programs,
         groups: Sequence[Group],
         evaluate: EvaluateAfresh,
         evaluate_values: EvaluateValues,
@@ -365,13 +369,13 @@ class Sweeper:
 
     # ---- a batch of chunks
 
-    def _sweep(self, worker: HostWorker, batch: list[_Chunk]) -> None:
+    def _sweep(self, worker: Worker, batch: list[_Chunk]) -> None:
         """Find the regions of some chunks; what lies behind the rows that a chunk may have is left for later."""
         count = len(batch)
         ends = np.array([chunk.interval.end for chunk in batch])
         rows = Rows.of(np.arange(count), np.array([chunk.interval.start for chunk in batch]), ends)
         directions = np.stack([self.directions[chunk.interval.segment].reshape(-1) for chunk in batch])
-        held: dict[str, Array] = {self.input_name: directions.astype(self.dtype)}
+        held: dict[str, Any] = {self.input_name: directions.astype(self.dtype)}
         # Which row of the tensor each row now lies in.
         within: dict[str, Integers] = {self.input_name: np.arange(count)}
         bent: dict[str, _Bent] = {}
@@ -379,7 +383,7 @@ class Sweeper:
         passes = 0.0
         slope = np.zeros((count, 0))
         for number, stage in enumerate(self.stages):
-            inputs: dict[str, Array] = {}
+            inputs: dict[str, Any] = {}
             for source in stage.sources:
                 at = within[source.tensor]
                 if source.bend is None:
@@ -396,7 +400,7 @@ class Sweeper:
             made = worker.run(number, inputs, len(rows.left))
             passes += stage.work * len(rows.left)
             if number == len(self.stages) - 1:
-                slope = next(iter(made.values())).astype(np.float64)
+                slope = worker.array(next(iter(made.values()))).astype(np.float64)
                 break
             for name, kept in stage.exports:
                 held[name] = made[kept]
@@ -435,7 +439,7 @@ class Sweeper:
             ends[chunk] = (cut.left[last] + cut.right[last]) / 2
         return Rows.of(cut.owner[keep], cut.left[keep], ends), source[keep]
 
-    def _bend(self, worker: HostWorker, bend: Bend, raw: Array, batch: Sequence[_Chunk], rows: Rows) -> _Bent:
+    def _bend(self, worker: Worker, bend: Bend, raw: Any, batch: Sequence[_Chunk], rows: Rows) -> _Bent:
         """Where the units of a switching node switch."""
         found = _Bent(raw)
         if not self.nodes[bend.label].groups:
@@ -461,10 +465,10 @@ class Sweeper:
 
     def _flips(
         self,
-        worker: HostWorker,
+        worker: Worker,
         bend: Bend,
         index: int,
-        raw: Array,
+        raw: Any,
         batch: Sequence[_Chunk],
         rows: Rows,
         values: Floats,
@@ -508,10 +512,10 @@ class Sweeper:
 
     def _passings(
         self,
-        worker: HostWorker,
+        worker: Worker,
         bend: Bend,
         index: int,
-        raw: Array,
+        raw: Any,
         batch: Sequence[_Chunk],
         rows: Rows,
         values: Floats,
@@ -617,7 +621,7 @@ class Sweeper:
 
     def _activated(
         self,
-        worker: HostWorker,
+        worker: Worker,
         number: int,
         name: str,
         bend: Bend,
@@ -625,7 +629,7 @@ class Sweeper:
         batch: Sequence[_Chunk],
         rows: Rows,
         within: Integers,
-    ) -> Array:
+    ) -> Any:
         factors, branch = self._factors(bend, batch)
         owner = np.concatenate([flips.owner for flips in found.flips] or [np.zeros(0, np.int64)])
         unit = np.concatenate([flips.unit for flips in found.flips] or [np.zeros(0, np.int64)])
@@ -772,8 +776,9 @@ class Sweeper:
         return results if self.max_regions is None else first_regions(results, self.max_regions)
 
 
-def rows_that_fit(stages: Sequence[Stage], dtype: str, memory: int) -> int:
-    """How many rows a chunk may end with: few enough for the memory, in bytes, and for the processor's cache."""
+def rows_that_fit(stages: Sequence[Stage], dtype: str, memory: int, device: str) -> int:
+    """How many rows a chunk may end with: few enough for the memory, in bytes, and for a processor's cache."""
+    wanted = ROWS if device == "cpu" else DEVICE_ROWS
     kept, most = 0, 1
     for stage in stages:
         inputs = sum(prod(source.physical) for source in stage.sources)
@@ -781,8 +786,8 @@ def rows_that_fit(stages: Sequence[Stage], dtype: str, memory: int) -> int:
         kept += inputs + outputs
         # Columns of a convolution, a padded copy.
         most = max(most, 10 * inputs + outputs)
-    fitting = memory // (np.dtype(dtype).itemsize * (kept + most)) if kept else ROWS
-    return int(np.clip(fitting, 2, ROWS))
+    fitting = memory // (np.dtype(dtype).itemsize * (kept + most)) if kept else wanted
+    return int(np.clip(fitting, 2, wanted))
 
 
 def _place(chunk: _Chunk) -> tuple[int, float, float]:

@@ -1,19 +1,75 @@
-"""What the sweep does with the rows of a stage, besides running its program: on arrays in memory."""
+"""What the sweep does with the rows of a stage besides running its program: in memory, or without leaving a device.
+
+In memory NumPy does it in place, in about half the time of onnxruntime's own operators. On a device everything is a
+small program whose tensors stay there; what comes back are the extremes of each number over all rows, the numbers that
+are picked because a unit may switch, and the network's output.
+"""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
 from math import prod
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lronnx import session
 from lronnx.graph import Array
+from lronnx.onnx_io import PROGRAM_OPSET
+from lronnx.ops import rows
+from lronnx.session import Held
 from lronnx.stages import Stage
 
 Integers = NDArray[np.int64]
+
+
+class Worker(Protocol):
+    """What one thread runs stages with. A tensor is (rows, numbers), in memory or on a device."""
+
+    def run(self, number: int, inputs: Mapping[str, Any], rows: int) -> dict[str, Any]:
+        """All outputs of a stage; those of the last one are the slopes of the network's output."""
+
+    def array(self, held: Any) -> Array:
+        """A tensor's numbers in memory."""
+
+    def extremes(self, held: Any) -> tuple[Array, Array]:
+        """The largest and the smallest of every number over all rows."""
+
+    def pick(self, held: Any, positions: Integers) -> Array:
+        """Numbers at flat positions."""
+
+    def gather(self, number: int, name: str, held: Any, source: Integers) -> Any:
+        """Rows of a tensor, for an input of a stage."""
+
+    def activate(
+        self,
+        number: int,
+        name: str,
+        held: Any,
+        source: Integers,
+        factors: Array,
+        owner: Integers,
+        positions: Integers,
+        numbers: Array,
+    ) -> Any:
+        """Rows of an elementwise operator's slopes: times the factors of their chunk, (chunks, units).
+
+        At flat ``positions`` of the result other ``numbers`` are put.
+        """
+
+    def choose(self, number: int, name: str, held: Any, positions: Integers, sign: int) -> Any:
+        """The numbers at ``positions``, (rows, units), times the sign."""
+
+
+class Programs(Protocol):
+    """Stages that are ready to run."""
+
+    stages: tuple[Stage, ...]
+
+    def worker(self) -> Worker:
+        """For one thread."""
 
 
 class HostStages:
@@ -56,6 +112,10 @@ class HostWorker:
             bound[name] = made[name].reshape(rows, *physical)
         self._owner.programs[number](shaped, bound)
         return made
+
+    def array(self, held: Array) -> Array:
+        """A tensor's numbers in memory."""
+        return held
 
     def extremes(self, held: Array) -> tuple[Array, Array]:
         """The largest and the smallest of every number over all rows."""
@@ -100,6 +160,88 @@ class HostWorker:
         made = self._array(number, name, positions.shape[0], positions.shape[1], held.dtype.name)
         np.take(held.reshape(-1), positions, out=made, mode="clip")
         return made if sign > 0 else np.negative(made, out=made)
+
+
+class DeviceStages:
+    """Stages ready to run on a device, with everything that stays on it."""
+
+    def __init__(self, stages: Sequence[Stage], dtype: str, device: str) -> None:
+        self.stages = tuple(stages)
+        self.device = device
+        self.programs = [session.Resident(stage.graph, device) for stage in stages]
+        self.helpers = {
+            name: session.Resident(graph, device) for name, graph in rows.programs(dtype, PROGRAM_OPSET).items()
+        }
+
+    def worker(self) -> DeviceWorker:
+        return DeviceWorker(self)
+
+
+class DeviceWorker:
+    """The same as :class:`HostWorker` for tensors on a device."""
+
+    def __init__(self, owner: DeviceStages) -> None:
+        self._owner = owner
+
+    def run(self, number: int, inputs: Mapping[str, Held | Array], rows: int) -> dict[str, Held]:
+        stage = self._owner.stages[number]
+        last = number == len(self._owner.stages) - 1
+        shapes = {source.name: source.physical for source in stage.sources}
+        shaped: dict[str, Held | Array] = {}
+        for name, held in inputs.items():
+            if isinstance(held, Held):
+                shaped[name] = held
+            else:
+                shaped[name] = held.reshape(rows, *shapes[name])
+        return self._owner.programs[number](shaped, fetch=last)
+
+    def array(self, held: Held) -> Array:
+        return held.array()
+
+    def extremes(self, held: Held) -> tuple[Array, Array]:
+        found = self._owner.helpers["extremes"]({"held": held}, fetch=True)
+        return found["most"].array(), found["least"].array()
+
+    def pick(self, held: Held, positions: Integers) -> Array:
+        if not positions.size:
+            return np.zeros(positions.shape)
+        return self._owner.helpers["pick"]({"held": held, "positions": positions}, fetch=True)["picked"].array()
+
+    def gather(self, number: int, name: str, held: Held | Array, source: Integers) -> Held:
+        shape = self._shape(number, name)
+        return self._owner.helpers["gather"]({"held": held, "source": source, "shape": shape})["made"]
+
+    def activate(
+        self,
+        number: int,
+        name: str,
+        held: Held,
+        source: Integers,
+        factors: Array,
+        owner: Integers,
+        positions: Integers,
+        numbers: Array,
+    ) -> Held:
+        inputs: dict[str, Held | Array] = {
+            "held": held,
+            "source": source,
+            "factors": factors,
+            # One row of factors is that of all rows.
+            "owner": owner if len(factors) > 1 else np.zeros(1, np.int64),
+            "shape": self._shape(number, name),
+        }
+        if not len(positions):
+            return self._owner.helpers["activate"](inputs)["made"]
+        inputs |= {"positions": positions, "numbers": numbers}
+        return self._owner.helpers["activate and put"](inputs)["made"]
+
+    def choose(self, number: int, name: str, held: Held, positions: Integers, sign: int) -> Held:
+        inputs: dict[str, Held | Array] = {"held": held, "positions": positions, "shape": self._shape(number, name)}
+        return self._owner.helpers["choose" if sign > 0 else "choose the least"](inputs)["made"]
+
+    def _shape(self, number: int, name: str) -> Integers:
+        (physical,) = (s.physical for s in self._owner.stages[number].sources if s.name == name)
+        return np.array([-1, *physical], np.int64)
 
 
 def _physical(shape: tuple[int | str, ...] | None) -> tuple[int, ...]:
