@@ -20,20 +20,31 @@ class Agreement:
     ``breakpoints``: how many each found. ``unmatched``: switches of a unit that one of them did not find.
     ``largest_t``: the largest difference in t between the same switches of the same unit, in order; ``largest_value``:
     that between outputs at the edges of the regions, relative to the largest output; nan if the numbers of edges
-    differ. ``tolerance``: what both may be by rounding.
+    differ. ``precision``: ``double`` or ``single``.
     """
 
     breakpoints: tuple[int, int]
     unmatched: int
     largest_t: float
     largest_value: float
-    tolerance: float
+    precision: str
+
+    @property
+    def tolerance(self) -> float:
+        """What both differences may be by rounding."""
+        return TOLERANCES[self.precision]
 
     @property
     def ok(self) -> bool:
-        """Whether the engines found the same regions, up to rounding."""
-        same = self.breakpoints[0] == self.breakpoints[1] and self.unmatched == 0
-        return same and self.largest_t <= self.tolerance and self.largest_value <= self.tolerance
+        """Whether the engines found the same regions, up to rounding.
+
+        Single precision may take switches that coincide for two breakpoints: there the switches alone have to agree.
+        """
+        if self.unmatched or not self.largest_t <= self.tolerance:
+            return False
+        if self.precision == "single":
+            return not self.largest_value > self.tolerance
+        return self.breakpoints[0] == self.breakpoints[1] and self.largest_value <= self.tolerance
 
 
 def compare(one: Sequence[Walk], other: Sequence[Walk], precision: str) -> Agreement:
@@ -59,7 +70,7 @@ def compare(one: Sequence[Walk], other: Sequence[Walk], precision: str) -> Agree
             continue
         values = left.values[: edges[0]], right.values[: edges[0]]
         largest_value = max(largest_value, _relative(*values)) if largest_value == largest_value else largest_value
-    return Agreement((breakpoints[0], breakpoints[1]), unmatched, largest_t, largest_value, TOLERANCES[precision])
+    return Agreement((breakpoints[0], breakpoints[1]), unmatched, largest_t, largest_value, precision)
 
 
 def _switches(walk: Walk, limit: float) -> dict[tuple[str, int], list[float]]:

@@ -115,10 +115,16 @@ class Flips:
 
 @dataclass(frozen=True)
 class Judge:
-    """What is told from rounding noise, and how: the numbers of an element type (``NUMBERS``)."""
+    """What is told from rounding noise, and how: the numbers of an element type (``NUMBERS``).
+
+    ``tiny``: that closer to its kink, relative to its size, a unit is at it, if values where chunks start are rounded
+    like slopes. ``travel``: the same relative to the way that its function has come from there, if they are exact by
+    comparison: a unit that switches with the one in front of it should not be found beside it.
+    """
 
     noise: float
     tiny: float
+    travel: float
     doubt: float
     awoken: float
 
@@ -156,6 +162,10 @@ def kink_flips(
     """
     edges, slopes = columns.edges(start), columns.slope
     distance = np.abs(edges)
+    if judge.travel:
+        travelled = np.cumsum(np.abs(columns.width * slopes), axis=0)
+        edges[1:][distance[1:] <= judge.travel * travelled] = 0.0
+        distance = np.abs(edges)
     small = (distance <= limit) & (edges != 0)
     # What moves past its kink is in doubt only where it is much closer.
     resting = small[:-1] & small[1:] & (np.abs(slopes) <= judge.doubt * slope_size)

@@ -48,11 +48,12 @@ from lronnx.stages import Bend, Stage
 from lronnx.tensors import Programs, Worker
 from lronnx.walker import AWOKEN, Evaluation, Progress, Stop
 
-# Rows that a chunk should end with: few enough that what a stage works on stays in the processor's cache, enough to
-# pay for the evaluation where the chunk starts.
-ROWS = 128
-# The same on a GPU, which wants to be busy.
-DEVICE_ROWS = 2048
+# Rows that a chunk should end with: few enough that what a stage works on stays in the processor's cache (so many
+# numbers), enough to pay for the evaluation where the chunk starts and for the steps in Python.
+NUMBERS_TOGETHER = 800_000
+LEAST_ROWS, MOST_ROWS = 32, 4096
+# A GPU wants to be busy.
+DEVICE_ROWS = 4096
 # Chunks whose starts are evaluated together.
 PLANNED = 8
 # A unit that is no more than this, relative to the largest of its operator, from its kink is looked at closely.
@@ -145,7 +146,15 @@ class Sweeper:
         self.lanes = max(rows, 2)
         self.workers = max(workers, 1)
         numbers = NUMBERS[dtype]
-        self.judge = Judge(numbers["noise"], numbers["zero"] if dtype == "float64" else 0.0, numbers["doubt"], AWOKEN)
+        # Where a chunk starts values are always double.
+        alike = dtype == "float64"
+        self.judge = Judge(
+            numbers["noise"],
+            numbers["zero"] if alike else 0.0,
+            0.0 if alike else float(np.finfo(dtype).eps),
+            numbers["doubt"],
+            AWOKEN,
+        )
         found: dict[str, list[int]] = {}
         for index, group in enumerate(groups):
             found.setdefault(group.label, []).append(index)
@@ -778,16 +787,16 @@ class Sweeper:
 
 def rows_that_fit(stages: Sequence[Stage], dtype: str, memory: int, device: str) -> int:
     """How many rows a chunk may end with: few enough for the memory, in bytes, and for a processor's cache."""
-    wanted = ROWS if device == "cpu" else DEVICE_ROWS
-    kept, most = 0, 1
+    kept, most, largest = 0, 1, 1
     for stage in stages:
-        inputs = sum(prod(source.physical) for source in stage.sources)
-        outputs = sum(bend.numbers for bend in stage.bends)
-        kept += inputs + outputs
+        inputs = [prod(source.physical) for source in stage.sources]
+        outputs = [bend.numbers for bend in stage.bends]
+        kept += sum(inputs) + sum(outputs)
         # Columns of a convolution, a padded copy.
-        most = max(most, 10 * inputs + outputs)
-    fitting = memory // (np.dtype(dtype).itemsize * (kept + most)) if kept else wanted
-    return int(np.clip(fitting, 2, wanted))
+        most = max(most, 10 * sum(inputs) + sum(outputs))
+        largest = max(largest, *inputs, *outputs)
+    wanted = DEVICE_ROWS if device != "cpu" else int(np.clip(NUMBERS_TOGETHER // largest, LEAST_ROWS, MOST_ROWS))
+    return int(np.clip(memory // (np.dtype(dtype).itemsize * (kept + most)), 2, wanted))
 
 
 def _place(chunk: _Chunk) -> tuple[int, float, float]:

@@ -92,7 +92,7 @@ def test_json_is_one_object_and_nothing_else(model: Path, points: Path) -> None:
     result = run("walk", model, "--points", points, "--json")
     assert result.exit_code == 0, result.stderr
     content = json.loads(result.stdout)
-    assert (content["model"], content["engine"], content["precision"]) == ("small.onnx", "walk", "double")
+    assert (content["model"], content["engine"], content["precision"]) == ("small.onnx", "sweep", "double")
     assert (content["regions"], content["breakpoints"], content["switches"], content["outputs"]) == (4, 3, 3, 2)
     assert content["length"] == pytest.approx(np.sqrt(8))
     assert content["total_variation"] == pytest.approx([4.25, 0.5])
