@@ -28,6 +28,8 @@ MeasureRows = Callable[[Integers, Integers, Integers], tuple[Floats, Floats]]
 Pick = Callable[[Integers], Array]
 
 
+# What pads a window is as large as can be, and is never weighed against anything.
+IMMENSE = 1e30
 # Sizes where a chunk starts are right up to this factor, as far as a moving unit at its kink is concerned.
 AROUND = 1e3
 
@@ -71,12 +73,14 @@ class Rows:
 class Columns:
     """Some numbers of a stage's output, row by row of their chunk: P of them, n rows at most.
 
-    ``row``: (n, P), rows beyond the chunk's last repeat it, with ``width`` 0. ``slope``: (n, P).
+    ``row``: (n, P); rows beyond the chunk's last repeat it, with ``width`` 0, and are not ``real``, on which nothing
+    may be found. ``slope``: (n, P).
     """
 
     row: Integers
     width: Floats
     slope: Floats
+    real: NDArray[np.bool_]
 
     @classmethod
     def of(cls, rows: Rows, owner: Integers, number: Integers, numbers: int, pick: Pick) -> Columns:
@@ -85,9 +89,10 @@ class Columns:
         last = count - 1
         row = rows.first[owner] + np.minimum(offset, last)
         width = (rows.right - rows.left)[row]
+        real = offset <= last
         if len(rows.first) > 2:
-            width[offset > last] = 0.0
-        return cls(row, width, pick(row * numbers + number).astype(np.float64))
+            width[~real] = 0.0
+        return cls(row, width, pick(row * numbers + number).astype(np.float64), real)
 
     def edges(self, start: Floats) -> Floats:
         """Values at the rows' edges, (n + 1, P), from those where the chunk starts."""
@@ -130,12 +135,22 @@ class Judge:
 
 
 def reachable(
-    values: Floats, above: NDArray[np.bool_], lengths: Floats, most: Array, least: Array, limit: Floats
+    values: Floats,
+    above: NDArray[np.bool_],
+    lengths: Floats,
+    most: Array,
+    least: Array,
+    limit: Floats,
+    awake: Floats,
 ) -> tuple[Integers, Integers]:
-    """Chunks and units that may switch: (chunks, units) each, slopes (units,). ``limit``: what may be noise."""
+    """Chunks and units that may switch: (chunks, units) each, slopes (units,).
+
+    ``limit``: what may be noise; so may be what is more than ``awake``, by chunk: the sizes know nothing of it.
+    """
     towards = np.where(above, -np.minimum(least, 0), np.maximum(most, 0)).astype(np.float64)
     distance = np.abs(values)
     near = distance <= lengths[:, None] * towards + limit
+    near |= distance > awake[:, None]
     # Exactly zero and at rest: below its kink, and stays there.
     near &= (distance > 0) | (most != 0) | (least != 0) | above
     owner, unit = np.nonzero(near)
@@ -151,6 +166,7 @@ def kink_flips(
     size: Floats,
     slope_size: Floats,
     limit: Floats,
+    awake: Floats,
     columns: Columns,
     judge: Judge,
     measure: Measure,
@@ -158,7 +174,8 @@ def kink_flips(
 ) -> Flips:
     """Where units pass a kink.
 
-    (P,) each: their values and sides where the chunk starts, sizes of values and slopes there, what may be noise.
+    (P,) each: their values and sides where the chunk starts, sizes of values and slopes there, what may be noise
+    (``limit`` and ``awake`` as of :func:`reachable`).
     """
     edges, slopes = columns.edges(start), columns.slope
     distance = np.abs(edges)
@@ -170,7 +187,7 @@ def kink_flips(
     # What moves past its kink is in doubt only where it is much closer.
     resting = small[:-1] & small[1:] & (np.abs(slopes) <= judge.doubt * slope_size)
     closer = small & (distance <= AROUND * judge.tiny * size)
-    dirty = np.flatnonzero(resting.any(axis=0) | closer.any(axis=0) | (distance.max(axis=0) > judge.awoken * size))
+    dirty = np.flatnonzero(resting.any(axis=0) | closer.any(axis=0) | (distance.max(axis=0) > awake))
     if len(dirty):
         edges[:, dirty] = _settled(
             edges[:, dirty],
@@ -188,11 +205,11 @@ def kink_flips(
     # On which side a unit leaves a row's left edge, and reaches its right one; at rest on the kink it is below.
     leaves = np.where(left != 0, left, right) > 0
     reaches = np.where(right != 0, right, left) > 0
-    inside_row, inside = np.nonzero(leaves != reaches)
+    inside_row, inside = np.nonzero((leaves != reaches) & columns.real)
     t = rows.left[columns.row[inside_row, inside]] - edges[inside_row, inside] / slopes[inside_row, inside]
     here = columns.row[inside_row, inside]
     t = np.clip(t, rows.left[here], rows.right[here])
-    at_row, at_edge = np.nonzero(reaches[:-1] != leaves[1:])
+    at_row, at_edge = np.nonzero((reaches[:-1] != leaves[1:]) & columns.real[1:])
     wrong = np.flatnonzero(leaves[0] != above)
     pairs = np.concatenate([inside, at_edge])
     times = np.concatenate([t, rows.left[columns.row[at_row + 1, at_edge]]])
@@ -214,21 +231,39 @@ def _settled(
     measure_rows: MeasureRows,
 ) -> Floats:
     """Values at edges with what is rounding noise of zero put to zero."""
-    size, slope_size = measure(owner, number)
     distance = np.abs(edges)
-    awoken = distance.max(axis=0) > judge.awoken * size
-    if awoken.any():
-        near = distance <= np.maximum(limit, judge.doubt * distance.max(axis=0))
-        beside = (near[:-1] | near[1:]) & awoken
-        places, which = np.nonzero(beside)
-        more, more_slope = measure_rows(row[places, which], which, number)
-        size, slope_size = np.maximum(size, more), np.maximum(slope_size, more_slope)
+    size, slope_size = _sizes(distance, distance <= limit, row, owner, number, judge, measure, measure_rows)
     small = distance <= judge.noise * size
     resting = (np.abs(slopes) <= judge.noise * slope_size) & small[:-1] & small[1:]
     zero = distance <= judge.tiny * size
     zero[:-1] |= resting
     zero[1:] |= resting
     return np.where(zero, 0.0, edges)
+
+
+def _sizes(
+    distance: Floats,
+    near: NDArray[np.bool_],
+    row: Integers,
+    owner: Integers,
+    number: Integers,
+    judge: Judge,
+    measure: Measure,
+    measure_rows: MeasureRows,
+) -> tuple[Floats, Floats]:
+    """Sizes of columns and of their slopes. ``distance``, at edges: how large numbers are, ``near``: which matter."""
+    size, slope_size = measure(owner, number)
+    reached = distance.max(axis=0)
+    # What sizes do not explain has awoken on the way: there they are measured row by row.
+    awoken = (reached > judge.awoken * size) & (reached < IMMENSE)
+    if awoken.any():
+        beside = (near[:-1] | near[1:]) & awoken
+        lone = np.flatnonzero(awoken & ~beside.any(axis=0))
+        beside[distance[1:, lone].argmax(axis=0), lone] = True
+        places, which = np.nonzero(beside)
+        more, more_slope = measure_rows(row[places, which], which, number)
+        size, slope_size = np.maximum(size, more), np.maximum(slope_size, more_slope)
+    return size, slope_size
 
 
 @dataclass(frozen=True)
@@ -243,9 +278,18 @@ class Passing:
 
 
 def contested(
-    values: Floats, winners: Integers, lengths: Floats, most: Array, least: Array, limit: Floats
+    values: Floats,
+    winners: Integers,
+    lengths: Floats,
+    most: Array,
+    least: Array,
+    limit: Floats,
+    awake: Floats,
 ) -> tuple[Integers, Integers]:
-    """Chunks and units whose winner may be overtaken: values (chunks, K, units), winners (chunks, units)."""
+    """Chunks and units whose winner may be overtaken: values (chunks, K, units), winners (chunks, units).
+
+    ``limit`` and ``awake`` as of :func:`reachable`.
+    """
     index = winners[:, None, :]
     lead = np.take_along_axis(values, index, axis=1) - values
     wide_most, wide_least = (np.broadcast_to(x, values.shape) for x in (most, least))
@@ -254,6 +298,8 @@ def contested(
     near = lead <= lengths[:, None, None] * np.maximum(approach, 0) + limit
     same = (lead == 0) & (approach == 0) & (own_most == wide_least)
     near &= ~same
+    # Something may have awoken of which the sizes know nothing.
+    near |= (lead > awake[:, None, None]) & (lead < IMMENSE)
     np.put_along_axis(near, index, False, axis=1)
     owner, unit = np.nonzero(near.any(axis=1))
     return owner, unit
@@ -263,20 +309,23 @@ def choice_passings(
     rows: Rows,
     owner: Integers,
     unit: Integers,
+    units: int,
     start: Floats,
     slopes: Floats,
     columns: Columns,
     limit: Floats,
+    awake: Floats,
     winners: Integers,
     judge: Judge,
-    settle: Callable[[Floats, Integers], tuple[Floats, Floats]],
+    measure: Measure,
+    measure_rows: MeasureRows,
 ) -> tuple[list[Passing], dict[tuple[int, int, int], tuple[float, int]], list[tuple[int, int]]]:
-    """Where winners change. ``start``: (K, P), ``slopes``: (n, K, P), ``limit``: (K, P), the winners (P,).
+    """Where winners change. ``start`` and ``limit``: (K, P), ``slopes``: (n, K, P), ``awake`` and winners: (P,).
+    ``units``: how many there are in all.
 
     A winner is kept as long as it is a maximiser. Returns the passings; for candidates that tie with the winner where
     the chunk starts when the tie ends, and the winner then, by (chunk, unit, candidate); and the columns whose winner
-    at the start is another than was assumed, with that winner. ``settle`` gives sizes of columns that leave doubt, of
-    values and of slopes, (K, columns).
+    at the start is another than was assumed, with that winner.
     """
     count, candidates, _ = slopes.shape
     edges = np.empty((count + 1, candidates, len(owner)))
@@ -284,16 +333,33 @@ def choice_passings(
     np.cumsum(columns.width[:, None, :] * slopes, axis=0, out=edges[1:])
     edges[1:] += start
     gaps = edges.max(axis=1, keepdims=True) - edges
-    dirty = np.flatnonzero(((gaps > 0) & (gaps <= limit)).any(axis=(0, 1)))
+    doubtful = (gaps > 0) & ((gaps <= limit) | ((gaps > awake) & (gaps < IMMENSE)))
+    dirty = np.flatnonzero(doubtful.any(axis=(0, 1)))
     if len(dirty):
-        gaps[:, :, dirty] = _settled_gaps(gaps[:, :, dirty], slopes[:, :, dirty], judge, *settle(edges, dirty))
+        # Every candidate of a column that leaves doubt is a column of its own.
+        shape = (count + 1, candidates * len(dirty))
+        wide = np.broadcast_to(doubtful.any(axis=1, keepdims=True), doubtful.shape)[:, :, dirty].reshape(shape)
+        sizes, slope_sizes = (
+            held.reshape(candidates, len(dirty))
+            for held in _sizes(
+                np.abs(edges[:, :, dirty]).reshape(shape),
+                wide,
+                np.tile(columns.row[:, dirty], candidates),
+                np.tile(owner[dirty], candidates),
+                (np.arange(candidates)[:, None] * units + unit[dirty]).reshape(-1),
+                judge,
+                measure,
+                measure_rows,
+            )
+        )
+        gaps[:, :, dirty] = _settled_gaps(gaps[:, :, dirty], slopes[:, :, dirty], judge, sizes, slope_sizes)
     leads = gaps == 0
     # A candidate that leads at both ends of a row leads all along it.
     kept = leads[:-1] & leads[1:]
-    bent = ~kept.any(axis=1)
+    bent = ~kept.any(axis=1) & columns.real
     changes = np.zeros_like(bent)
     changes[0] = True
-    changes[1:] = (kept[1:] != kept[:-1]).any(axis=1)
+    changes[1:] = (kept[1:] != kept[:-1]).any(axis=1) & columns.real[1:]
     changes |= bent
     passings: list[Passing] = []
     ties: dict[tuple[int, int, int], tuple[float, int]] = {}

@@ -367,13 +367,14 @@ class Chain:
                 where = before * group.units + unit if group.count else unit
                 if not doubtful[where]:
                     wrong += 1
-                elif still[where]:
-                    if group.count:
-                        history[index, unit] = before
+                elif still[where] and group.count:
+                    history[index, unit] = before
                 elif not last:
                     shift = 0 if group.count else group.kink
-                    # Not before the last switch of the sub-interval that ends here.
-                    when = max(t + border.doubt.offsets[where][0], part.times[-1])
+                    # A unit may come to rest on its kink at the border itself. Others are not before the last switch
+                    # of the sub-interval that ends here.
+                    offset, _ = border.doubt.offsets.get(where, (0.0, 0.0))
+                    when = max(t + offset, part.times[-1])
                     events.append(Event(when, 0, index, unit, before + shift, after + shift))
         return events, wrong, history
 

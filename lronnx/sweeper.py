@@ -29,6 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lronnx.bends import (
+    IMMENSE,
     Columns,
     Flips,
     Integers,
@@ -56,8 +57,9 @@ LEAST_ROWS, MOST_ROWS = 32, 4096
 DEVICE_ROWS = 4096
 # Chunks whose starts are evaluated together.
 PLANNED = 8
+ODD = 0.9618034
 # A unit that is no more than this, relative to the largest of its operator, from its kink is looked at closely.
-CLOSE = 1e-12
+CLOSE = 1e-9
 
 
 Place = tuple[int, float]
@@ -70,7 +72,7 @@ EvaluateValues = Callable[[Array], tuple[Floats, Mapping[str, Array]]]
 @dataclass
 class Start:
     """Where a chunk starts, units as a stage stores them: the output; per group values and branches (above the kink or
-    not; or the winner); what may be noise of the values, and their sizes and those of slopes, measured not far away."""
+    not; or the winner), and the sizes of values and of slopes, measured not far away."""
 
     value: Floats
     values: list[Floats]
@@ -79,21 +81,17 @@ class Start:
 
 
 @dataclass
-class Afresh:
-    """The network at one place, computed afresh with slopes and sizes, per group, units as a stage stores them."""
+class Afresh(Start):
+    """The network at one place, computed afresh, with slopes, and with sizes of its own."""
 
-    value: Floats
-    values: list[Floats]
-    branches: list[Array]
     slopes: list[Floats]
-    sizes: list[tuple[Floats, Floats]]
 
 
 @dataclass
 class _Chunk:
     interval: Interval
     start: Start
-    # Sizes at both ends, the larger ones, by group, once they were asked for.
+    # The largest sizes on it, by group, once they were asked for.
     sizes: list[tuple[Floats, Floats]] = field(default_factory=list)
 
     @property
@@ -117,6 +115,20 @@ class _Bent:
     raw: Any
     flips: list[Flips] = field(default_factory=list)
     passings: list[Passing] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Near:
+    """A group where the chunks of a batch start, chunks in front: values, their sizes and those of their slopes.
+
+    ``limit``: what is no more may be noise; ``awake``, by chunk: what is more than that the sizes cannot explain.
+    """
+
+    values: Floats
+    sizes: Floats
+    slope_sizes: Floats
+    limit: Floats
+    awake: Floats
 
 
 class Sweeper:
@@ -199,10 +211,14 @@ class Sweeper:
         self._lock = threading.RLock()
         self._spans = deque((segment, 0.0, 1.0) for segment in range(self.segments))
         self._planned: deque[_Chunk] = deque()
+        # In t of all segments together, as is what was swept.
+        self._unplanned = float(self.segments)
         self._busy = 0
         self._swept = 0.0
         self._found = 0
         self._wish = Stop.NO
+        # The end of what has been swept, gaps or not.
+        self._furthest: Place = 0, 0.0
         self._failed = False
         with ThreadPoolExecutor(max(self.workers - 1, 1), "lronnx-sweep") as pool:
             others = [pool.submit(self._work, None, None) for _ in range(self.workers - 1)]
@@ -228,7 +244,7 @@ class Sweeper:
                     batch = self._take()
                     self._busy += bool(batch)
                 if not batch:
-                    if self._busy and self._wish is Stop.NO and not self._enough():
+                    if self._busy and self._wish is not Stop.NOW and not self._enough():
                         # What another thread cuts off may still come back.
                         threading.Event().wait(2e-4)
                         continue
@@ -247,19 +263,27 @@ class Sweeper:
 
     def _take(self) -> list[_Chunk]:
         """The next chunks to sweep together, from left to right."""
-        if self._wish is not Stop.NO or self._enough():
+        if self._enough():
             return []
-        if not self._planned or (self._spans and self._spans[0] < _place(self._planned[0])):
+        if self._is_next() and self._is_wanted(self._spans[0][:2]):
             self._plan()
         batch: list[_Chunk] = []
         expected = 0.0
-        while self._planned:
+        while self._planned and self._is_wanted(_place(self._planned[0])):
             regions = self._expected(self._planned[0])
             if batch and expected + regions > self.lanes:
                 break
             batch.append(self._planned.popleft())
             expected += regions
         return batch
+
+    def _is_next(self) -> bool:
+        """Whether there is a span that lies in front of all chunks that are planned."""
+        return bool(self._spans) and (not self._planned or self._spans[0][:2] < _place(self._planned[0]))
+
+    def _is_wanted(self, place: Place) -> bool:
+        """Whether a chunk that starts there is to be swept: if the run should end, only what fills a gap."""
+        return self._wish is Stop.NO or (self._wish is Stop.SOON and place < self._furthest)
 
     def _expected(self, chunk: _Chunk) -> float:
         """How many rows a chunk will end with, as far as the density found so far tells."""
@@ -270,16 +294,18 @@ class Sweeper:
         wanted: list[Interval] = []
         known = self._swept > 0
         density = max(self._found, 1) / self._swept if known else 0.0
-        while self._spans and len(wanted) < (PLANNED * self.workers if known else self.workers):
+        most = min(PLANNED * self.workers, self.lanes) if known else self.workers
+        while len(wanted) < most and self._is_next():
             segment, start, end = self._spans.popleft()
-            remaining = (end - start) + sum(b - a for _, a, b in self._spans)
-            share = remaining / self.workers
-            width = min(0.8 * self.lanes / density, share) if known else share / 4
-            width = max(width, 4 / max(density, 4.0))
-            middle = start + width
+            share = self._unplanned / self.workers
+            # Nothing is known yet at first: begin with little. Later no chunk should be too small to pay for its start.
+            width = max(min(0.8 * self.lanes / density, share), 4 / density) if known else share / 32
+            # An odd factor keeps borders off the round numbers at which constructed networks bend.
+            middle = start + width * ODD
             if middle < end - width / 4:
                 self._spans.appendleft((segment, middle, end))
                 end = middle
+            self._unplanned -= end - start
             interval = Interval(segment, start, end)
             # They are planned from left to right, but for what is left of one that was cut short.
             bisect.insort(self._chains[segment].intervals, interval, key=lambda other: other.start)
@@ -294,13 +320,34 @@ class Sweeper:
         # Sizes change slowly: the first chunk's do for all of those planned on a segment.
         first = dict(reversed(places))
         measured = dict(zip(first, self._evaluate(list(first.items())), strict=True))
-        for segment, afresh in measured.items():
-            self._check_finite(segment, [*(size for sizes in afresh.sizes for size in sizes)])
+        starts: list[Start | None] = [measured[segment] if first[segment] == t else None for segment, t in places]
+        others = [row for row, start in enumerate(starts) if start is None]
+        for row, (value, values, branches) in zip(others, self._values([places[row] for row in others]), strict=True):
+            sizes = measured[places[row][0]].sizes
+            if not self._is_doubtful(values, sizes):
+                starts[row] = Start(value, values, branches, sizes)
+        # Noise that is passed on is told from numbers only where sizes are known.
+        doubtful = [row for row, start in enumerate(starts) if start is None]
+        for row, afresh in zip(doubtful, self._evaluate([places[row] for row in doubtful]), strict=True):
+            starts[row] = afresh
+        chunks = []
+        for interval, place, start in zip(intervals, places, starts, strict=True):
+            assert start is not None
+            self._check_finite(interval.segment, [*start.values, *(size for pair in start.sizes for size in pair)])
+            interval.borders = self._borders(start.branches, place)
+            chunks.append(_Chunk(interval, start))
+        return chunks
+
+    def _values(self, places: Sequence[Place]) -> list[tuple[Floats, list[Floats], list[Array]]]:
+        """At (segment, t) the output, and per group the values and the branches, whatever is noise of them."""
+        if not places:
+            return []
         points = np.stack([self.points[segment] + t * self.directions[segment] for segment, t in places])
         with self._lock:
-            values, functions = self.evaluate_values(points)
+            output, functions = self.evaluate_values(points)
             self.passes += len(places)
-            shown: list[Floats] = []
+            output = output.astype(np.float64)
+            values: list[Floats] = []
             branches: list[Array] = []
             for group, order in zip(self.groups, self._value_orders, strict=True):
                 bend = self.nodes[group.label].bend
@@ -309,17 +356,31 @@ class Sweeper:
                 if order is not None:
                     held = held[..., order]
                 held = held.astype(np.float64) if group.count else held - bend.kinks[group.kink]
-                shown.append(held)
+                values.append(held)
                 branches.append(held.argmax(axis=1) if group.count else held > 0)
-            values = values.astype(np.float64)
-        chunks = []
-        for row, interval in enumerate(intervals):
-            own = [held[row] for held in shown]
-            self._check_finite(interval.segment, own)
-            start = Start(values[row], own, [branch[row] for branch in branches], measured[interval.segment].sizes)
-            interval.borders = self._borders(start.branches, (interval.segment, interval.start))
-            chunks.append(_Chunk(interval, start))
-        return chunks
+        return [
+            (output[row], [held[row] for held in values], [branch[row] for branch in branches])
+            for row in range(len(places))
+        ]
+
+    def _is_doubtful(self, values: Sequence[Floats], sizes: Sequence[tuple[Floats, Floats]]) -> bool:
+        """Whether some unit is so close to its kink, or to the winner, that it may be so by rounding."""
+        for group, held, (size, _) in zip(self.groups, values, sizes, strict=True):
+            distance = held.max(axis=0) - held if group.count else np.abs(held)
+            limit, awake = self._limits(held, size)
+            near = (distance <= limit) | ((distance > awake) & (distance < IMMENSE))
+            if (near & (distance > 0)).any():
+                return True
+        return False
+
+    def _limits(self, values: Floats, sizes: Floats) -> tuple[Floats, float]:
+        """Of a group at one place: up to where values may be noise, from where on they are more than sizes explain.
+
+        Sizes may have been measured where a unit was asleep: then it is judged by the largest of its group.
+        """
+        largest = np.abs(values).max(where=values > -IMMENSE, initial=0.0)
+        awake = AWOKEN * float(sizes.max(where=sizes < IMMENSE, initial=0.0))
+        return np.maximum(self.judge.doubt * sizes, CLOSE * largest), awake
 
     def _check_finite(self, segment: int, arrays: Sequence[Floats]) -> None:
         """Nothing can be judged where numbers leave the range of their type."""
@@ -328,6 +389,8 @@ class Sweeper:
 
     def _evaluate(self, places: Sequence[Place]) -> list[Afresh]:
         """The network at (segment, t), computed afresh."""
+        if not places:
+            return []
         points = np.stack([self.points[segment] + t * self.directions[segment] for segment, t in places])
         directions = np.stack([self.directions[segment] for segment, _ in places])
         with self._lock:
@@ -457,19 +520,14 @@ class Sweeper:
         lengths = np.array([chunk.length for chunk in batch])
         for index in self.nodes[bend.label].groups:
             values = np.stack([chunk.start.values[index] for chunk in batch])
-            sizes = np.stack([chunk.start.sizes[index][0] for chunk in batch])
-            largest = np.abs(values).max(
-                axis=tuple(range(1, values.ndim)), keepdims=True, where=values > -1e30, initial=0
-            )
-            close = np.maximum(self.judge.doubt * sizes, CLOSE * largest)
+            sizes = [np.stack([(chunk.sizes or chunk.start.sizes)[index][i] for chunk in batch]) for i in (0, 1)]
+            limits = [self._limits(*pair) for pair in zip(values, sizes[0], strict=True)]
+            limit, awake = (np.stack(held) for held in zip(*limits, strict=True))
+            near = _Near(values, sizes[0], sizes[1], limit, awake)
             if bend.count:
-                found.passings += self._passings(
-                    worker, bend, index, raw, batch, rows, values, close, most, least, lengths
-                )
+                found.passings += self._passings(worker, bend, index, raw, batch, rows, near, most, least, lengths)
             else:
-                found.flips.append(
-                    self._flips(worker, bend, index, raw, batch, rows, values, sizes, close, most, least, lengths)
-                )
+                found.flips.append(self._flips(worker, bend, index, raw, batch, rows, near, most, least, lengths))
         return found
 
     def _flips(
@@ -480,16 +538,13 @@ class Sweeper:
         raw: Any,
         batch: Sequence[_Chunk],
         rows: Rows,
-        values: Floats,
-        sizes: Floats,
-        close: Floats,
+        near: _Near,
         most: Array,
         least: Array,
         lengths: Floats,
     ) -> Flips:
         above = np.stack([chunk.start.branches[index] for chunk in batch])
-        slope_sizes = np.stack([chunk.start.sizes[index][1] for chunk in batch])
-        owner, unit = reachable(values, above, lengths, most, least, close)
+        owner, unit = reachable(near.values, above, lengths, most, least, near.limit, near.awake)
         if not len(owner):
             nothing = np.zeros(0, np.int64)
             return Flips(nothing, nothing, np.zeros(0), nothing > 0, (nothing, nothing, nothing > 0))
@@ -505,11 +560,12 @@ class Sweeper:
             rows,
             owner,
             unit,
-            values[owner, unit],
+            near.values[owner, unit],
             above[owner, unit],
-            sizes[owner, unit],
-            slope_sizes[owner, unit],
-            close[owner, unit],
+            near.sizes[owner, unit],
+            near.slope_sizes[owner, unit],
+            near.limit[owner, unit],
+            near.awake[owner],
             columns,
             self.judge,
             measure,
@@ -527,52 +583,45 @@ class Sweeper:
         raw: Any,
         batch: Sequence[_Chunk],
         rows: Rows,
-        values: Floats,
-        close: Floats,
+        near: _Near,
         most: Array,
         least: Array,
         lengths: Floats,
     ) -> list[Passing]:
         winners = np.stack([chunk.start.branches[index] for chunk in batch])
         shape = (bend.count, bend.units)
-        owner, unit = contested(values, winners, lengths, most.reshape(shape), least.reshape(shape), close)
+        owner, unit = contested(
+            near.values, winners, lengths, most.reshape(shape), least.reshape(shape), near.limit, near.awake
+        )
         if not len(owner):
             return []
         numbers = (np.arange(bend.count)[:, None] * bend.units + unit).reshape(-1)
         wide_owner = np.tile(owner, bend.count)
         columns = Columns.of(rows, wide_owner, numbers, bend.numbers, lambda positions: worker.pick(raw, positions))
         slopes = columns.slope.reshape(len(columns.slope), bend.count, len(owner))
-        mine = Columns(columns.row[:, : len(owner)], columns.width[:, : len(owner)], slopes)
+        first = slice(0, len(owner))
+        mine = Columns(columns.row[:, first], columns.width[:, first], slopes, columns.real[:, first])
 
-        def settle(edges: Floats, which: Integers) -> tuple[Floats, Floats]:
-            size = np.empty((bend.count, len(which)))
-            slope_size = np.empty_like(size)
-            for place, p in enumerate(which.tolist()):
-                who = np.full(bend.count, owner[p])
-                number = np.arange(bend.count) * bend.units + unit[p]
-                size[:, place], slope_size[:, place] = self._measured(index, batch, who, number)
-                reached = np.abs(edges[:, :, p]).max(axis=0)
-                if ((reached > AWOKEN * size[:, place]) & (reached < 1e30)).any():
-                    row = np.unique(columns.row[:, p])
-                    for candidate, one in enumerate(number.tolist()):
-                        more = self._measured_rows(
-                            index, batch, rows, row, np.zeros(len(row), np.int64), np.array([one])
-                        )
-                        size[candidate, place] = max(size[candidate, place], more[0][0])
-                        slope_size[candidate, place] = max(slope_size[candidate, place], more[1][0])
-            return size, slope_size
+        def measure(who: Integers, which: Integers) -> tuple[Floats, Floats]:
+            return self._measured(index, batch, who, which)
+
+        def measure_rows(row: Integers, which: Integers, number: Integers) -> tuple[Floats, Floats]:
+            return self._measured_rows(index, batch, rows, row, which, number)
 
         passings, ties, corrected = choice_passings(
             rows,
             owner,
             unit,
-            np.stack([values[owner, candidate, unit] for candidate in range(bend.count)]),
+            bend.units,
+            near.values[owner, :, unit].T,
             slopes,
             mine,
-            np.stack([close[owner, candidate, unit] for candidate in range(bend.count)]),
+            near.limit[owner, :, unit].T,
+            near.awake[owner],
             winners[owner, unit],
             self.judge,
-            settle,
+            measure,
+            measure_rows,
         )
         for p, winner in corrected:
             batch[owner[p]].start.branches[index][unit[p]] = winner
@@ -584,16 +633,17 @@ class Sweeper:
     def _measured(
         self, index: int, batch: Sequence[_Chunk], owner: Integers, number: Integers
     ) -> tuple[Floats, Floats]:
-        """Sizes at a chunk's ends, the larger ones."""
+        """The largest sizes where a chunk starts, in its middle and where it ends."""
         size, slope_size = np.empty(len(owner)), np.empty(len(owner))
         for who in np.unique(owner).tolist():
             chunk = batch[who]
             if not chunk.sizes:
                 interval = chunk.interval
-                ends = self._evaluate([(interval.segment, interval.start), (interval.segment, interval.end)])
+                places = interval.start, (interval.start + interval.end) / 2, interval.end
+                found = self._evaluate([(interval.segment, t) for t in places])
                 chunk.sizes = [
-                    (np.maximum(one[0], other[0]), np.maximum(one[1], other[1]))
-                    for one, other in zip(ends[0].sizes, ends[1].sizes, strict=True)
+                    (np.max([pair[0] for pair in pairs], axis=0), np.max([pair[1] for pair in pairs], axis=0))
+                    for pairs in zip(*(afresh.sizes for afresh in found), strict=True)
                 ]
             mine = owner == who
             for made, held in zip((size, slope_size), chunk.sizes[index], strict=True):
@@ -744,12 +794,14 @@ class Sweeper:
             chain = self._chains[interval.segment]
             if ends[who] < interval.end:
                 self._spans.appendleft((interval.segment, float(ends[who]), interval.end))
+                self._unplanned += interval.end - float(ends[who])
                 interval.end = float(ends[who])
             interval.final = [
                 _as_branches(group, branch) for group, branch in zip(self.groups, finals[who], strict=True)
             ]
             self._swept += chunk.length
-            self._found += len(left)
+            self._furthest = max(self._furthest, (interval.segment, interval.end))
+            self._found += len(left) - 1
             chain.join_ready()
 
     # ---- all of it
@@ -799,9 +851,9 @@ def rows_that_fit(stages: Sequence[Stage], dtype: str, memory: int, device: str)
     return int(np.clip(memory // (np.dtype(dtype).itemsize * (kept + most)), 2, wanted))
 
 
-def _place(chunk: _Chunk) -> tuple[int, float, float]:
-    """Where a chunk lies, as spans are told."""
-    return chunk.interval.segment, chunk.interval.start, chunk.interval.end
+def _place(chunk: _Chunk) -> Place:
+    """Where a chunk starts."""
+    return chunk.interval.segment, chunk.interval.start
 
 
 def rows_from(rows: Rows, owner: Integers, t: Floats) -> Integers:

@@ -353,7 +353,7 @@ def test_control_c(tmp_path: Path) -> None:
     script = f"""
 import os
 def show(self, progress):
-    if progress.regions >= 20:
+    if progress.regions >= 40:
         os.kill(os.getpid(), {int(signal.SIGINT)})
 cli._ProgressBar._show = show
 """

@@ -764,7 +764,7 @@ def test_a_path_that_is_stopped_is_the_beginning_of_the_whole(tmp_path: Path, wi
         begun += 1
         return wish if begun > 4 else lronnx.Stop.NO
 
-    part = network.walk_path(points, lanes=lanes, stop=stop)
+    part = network.walk_path(points, engine="walk", lanes=lanes, stop=stop)
     assert part.partial
     assert part.self_check.ok
     assert 0 < part.regions < whole.regions
@@ -782,7 +782,7 @@ def test_a_path_that_is_stopped_is_the_beginning_of_the_whole(tmp_path: Path, wi
 def test_a_limit_is_met_exactly(tmp_path: Path, limit: int, lanes: int) -> None:
     network, start, end = busy_network(tmp_path)
     whole = network.walk(start, end)
-    part = network.walk(start, end, max_regions=limit, lanes=lanes)
+    part = network.walk(start, end, engine="walk", max_regions=limit, lanes=lanes)
     assert (part.regions, part.partial) == (limit, True)
     np.testing.assert_allclose(part.t, whole.t[: limit + 1], rtol=0, atol=1e-12)
     full = network.walk_path([start, end], max_regions=whole.regions, lanes=lanes)
@@ -796,4 +796,4 @@ def test_an_interrupt_in_python_is_an_interrupt(tmp_path: Path) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        network.walk(start, end, progress=interrupt)
+        network.walk(start, end, engine="walk", progress=interrupt)
