@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lronnx import dependence, inputs, linearize, onnx_io, session
+from lronnx import calibration, dependence, inputs, linearize, onnx_io, session
 from lronnx.crossing import SAME_T
 from lronnx.dependence import Labels
 from lronnx.errors import InputError, ModelError, NotPiecewiseAffineError, Refusal
@@ -23,7 +23,9 @@ from lronnx.joining import SegmentResult
 from lronnx.linearize import Program
 from lronnx.onnx_io import Model
 from lronnx.ops import Kind
+from lronnx.ops.lowering import AUTO, PLAIN, Plan, check_name
 from lronnx.ops.switching import FRESH, STEP
+from lronnx.ops.windows import convolution_of
 from lronnx.regions import PathWalk, SelfCheck, Walk
 from lronnx.walker import Evaluate, Evaluation, Progress, Stop, Walker
 
@@ -40,7 +42,8 @@ class NodeReport:
     """One node as ``inspect`` shows it.
 
     ``kind``: constant, affine, switching, cut, refused or unused; ``reason``: why refused, cut or unused. ``units``:
-    piecewise-linear units of one sample.
+    piecewise-linear units of one sample. ``lowering``: how a convolution is computed in double precision on a CPU, ''
+    for any other node.
     """
 
     index: int
@@ -52,6 +55,7 @@ class NodeReport:
     kind: str
     units: int
     reason: str
+    lowering: str = ""
 
 
 @dataclass(frozen=True)
@@ -121,6 +125,26 @@ class _Study:
             return 0
         value = self.values.get(node.outputs[0])
         return prod(value.dims) if value is not None else 0
+
+    def lanes(self) -> int:
+        """How many places to walk at once: enough to share out a step's overhead, few enough to keep the memory small.
+
+        On a VGG8 of 29,000 units 1, 8, 16, 32 and 64 lanes walk 950, 2660, 2710, 3070 and 2900 regions per second.
+        """
+        units = sum(self.units(node) for node in self.model.graph.nodes)
+        size = max(units, prod(self.values[self.input_name].dims), 1)
+        return int(np.clip(2 ** int(np.log2(max(1_200_000 / size, 1))), 1, 64))
+
+    def plan(self, wanted: str) -> Plan:
+        """How a walk on this machine's CPU convolves in double precision; ``wanted`` as in :class:`Plan`."""
+        return Plan(calibration.rates, max(self.lanes() // session.cores(), 1), wanted)
+
+    def lowering(self, node: Node, plan: Plan) -> str:
+        """The name of a convolution's lowering; '' for a node that is none, or that is not evaluated."""
+        if self.problem or self.labels.refusals or self.labels.kinds.get(node.label) is not Kind.AFFINE:
+            return ""
+        shape = convolution_of(node, self.shapes) if node.label in self.labels.needed else None
+        return plan.choose(shape).name if shape is not None else ""
 
 
 def _study(
@@ -303,13 +327,16 @@ def inspect(
     output: str | None = None,
     fixed_inputs: Mapping[str, ArrayLike] | None = None,
     shapes: Mapping[str, Sequence[int]] | None = None,
+    lowering: str = AUTO,
 ) -> Inspection:
-    """Look at a model without walking it, also at one that is not piecewise affine.
+    """Look at a model without walking it, also at one that is not piecewise affine. ``lowering`` as for a walk.
 
     Raises InputError or ModelError if the file cannot be read or is no valid ONNX graph. That onnxruntime cannot run
     it is told in ``problem``.
     """
+    check_name(lowering)
     study = _study(path, output, fixed_inputs, shapes, lenient=True)
+    plan = study.plan(lowering)
     graph, labels = study.model.graph, study.labels
     refused = {refusal.index: refusal for refusal in labels.refusals}
     cut = {node.label for node in labels.cut}
@@ -321,7 +348,8 @@ def inspect(
         units = study.units(node) if kind == "switching" else 0
         shape = value.shape if value is not None else None
         op_type = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
-        reports.append(NodeReport(node.index, node.name, node.label, op_type, first, shape, kind, units, reason))
+        told = kind, units, reason, study.lowering(node, plan)
+        reports.append(NodeReport(node.index, node.name, node.label, op_type, first, shape, *told))
     notices = study.notices
     if labels.refusals and (others := study.alternatives()):
         notices += (f"the output '{study.asked}' is refused; --output can choose another: {', '.join(others)}",)
@@ -407,7 +435,7 @@ class Network:
         self.outputs = prod(value.dims) if value is not None else study.contents[self.output_name].size
         self.units = sum(study.units(node) for node in self.graph.nodes)
         self.notices = study.notices
-        self._sessions: dict[tuple[str, str, str, bool, float], tuple[Program, session.Session]] = {}
+        self._sessions: dict[tuple[str, str, str, bool, float, str], tuple[Program, session.Session]] = {}
 
     def __repr__(self) -> str:
         return f"<lronnx.Network {self.name}: {self.units} units, input {self.input_shape}, {self.outputs} outputs>"
@@ -415,7 +443,15 @@ class Network:
     # ---- programs
 
     def _program(
-        self, mode: str, precision: str, device: str, *, sizes: bool, doubt: float = 0.0, public: bool = False
+        self,
+        mode: str,
+        precision: str,
+        device: str,
+        *,
+        sizes: bool,
+        doubt: float = 0.0,
+        public: bool = False,
+        lowering: str = AUTO,
     ) -> Program:
         study = self._study
         return linearize.build(
@@ -433,14 +469,16 @@ class Network:
             squares="float64" if doubt else "",
             doubt=doubt,
             public=public,
+            # A program for other readers must not depend on this machine.
+            plan=Plan() if public else study.plan(lowering),
         )
 
     def _runner(
-        self, mode: str, precision: str, device: str, *, sizes: bool, doubt: float = 0.0
+        self, mode: str, precision: str, device: str, *, sizes: bool, doubt: float = 0.0, lowering: str = AUTO
     ) -> tuple[Program, session.Session]:
-        key = (mode, precision, device, sizes, doubt)
+        key = (mode, precision, device, sizes, doubt, lowering)
         if key not in self._sessions:
-            program = self._program(mode, precision, device, sizes=sizes, doubt=doubt)
+            program = self._program(mode, precision, device, sizes=sizes, doubt=doubt, lowering=lowering)
             self._sessions[key] = program, session.Session(program.graph, device)
         return self._sessions[key]
 
@@ -483,12 +521,14 @@ class Network:
         max_regions: int | None = None,
         progress: Callable[[Progress], None] | None = None,
         stop: Callable[[], Stop] | None = None,
+        lowering: str = AUTO,
     ) -> Walk:
         """All linear regions on the segment from ``start`` to ``end``, arrays of one sample's shape.
 
         ``precision``: ``double``, or ``single`` for exploring. ``device``: ``auto``, ``cpu`` or ``cuda``. ``lanes``:
         how many sub-intervals are walked side by side. ``max_regions`` ends the walk early, and so does ``stop``, which
-        is asked at every step.
+        is asked at every step. ``lowering``: how convolutions are computed that the runtime has no kernel for, wherever
+        that can be (see :mod:`lronnx.ops.lowering`); ``auto``: in the way that is fastest on this machine.
 
         Raises InputError if an argument does not fit, and KeyboardInterrupt if ``stop`` ended it at once.
         """
@@ -500,6 +540,7 @@ class Network:
             max_regions=max_regions,
             progress=progress,
             stop=stop,
+            lowering=lowering,
         )
         if not path.segments:
             raise KeyboardInterrupt
@@ -516,6 +557,7 @@ class Network:
         max_regions: int | None = None,
         progress: Callable[[Progress], None] | None = None,
         stop: Callable[[], Stop] | None = None,
+        lowering: str = AUTO,
     ) -> PathWalk:
         """Walk the segments between neighbouring ``points`` (P, *sample), and back to the first if ``closed``.
 
@@ -527,23 +569,26 @@ class Network:
         if closed:
             path = np.concatenate([path, path[:1]])
         _check_precision(precision)
+        check_name(lowering)
         if max_regions is not None and max_regions < 1:
             raise InputError(f"max_regions must be at least 1, not {max_regions}")
         lengths = np.linalg.norm(np.diff(path.reshape(len(path), -1), axis=0), axis=1)
         device = session.choose_device(device)
-        count = self._lanes(lanes, len(lengths))
-        evaluate = self._evaluate(precision, device)
-        program, _ = self._runner(STEP, precision, device, sizes=False)
+        count = self._lanes(lanes)
+        evaluate = self._evaluate(precision, device, lowering)
+        program, _ = self._runner(STEP, precision, device, sizes=False, lowering=lowering)
         walker = Walker(program.groups, evaluate, program.dtype, count)
         with ThreadPoolExecutor(1) as beside:
             # The self-check's program takes a tenth of a second to make: it is made beside the walk.
-            beside.submit(lambda: self._judge(precision).prepare(min(count, COMPARED_POINTS)))
+            beside.submit(lambda: self._judge(precision, device, lowering).prepare(min(count, COMPARED_POINTS)))
             results = walker.run(path, max_regions, progress, stop)
         seconds = time.perf_counter() - begin
         partial = not all(result.complete for result in results) or len(results) < len(lengths)
         total = sum(len(result.t) - 1 for result in results) or 1
         walks = tuple(
-            self._finish(result, path[i], path[i + 1], float(lengths[i]), walker, total, seconds, precision, device)
+            self._finish(
+                result, path[i], path[i + 1], float(lengths[i]), walker, total, seconds, precision, device, lowering
+            )
             for i, result in enumerate(results)
         )
         return PathWalk(
@@ -557,21 +602,14 @@ class Network:
             lanes=count,
         )
 
-    def _lanes(self, wanted: int | None, segments: int) -> int:
-        """How many places to walk at once: enough to share out a step's overhead, few enough to keep the memory small.
+    def _lanes(self, wanted: int | None) -> int:
+        if wanted is not None and wanted < 1:
+            raise InputError(f"lanes must be at least 1, not {wanted}")
+        return self._study.lanes() if wanted is None else wanted
 
-        On a VGG8 of 29,000 units 1, 8, 16, 32 and 64 lanes walk 950, 2660, 2710, 3070 and 2900 regions per second.
-        """
-        if wanted is not None:
-            if wanted < 1:
-                raise InputError(f"lanes must be at least 1, not {wanted}")
-            return wanted
-        size = max(self.units, prod(self.input_shape), 1)
-        return int(np.clip(2 ** int(np.log2(max(1_200_000 / size, 1))), 1, 64))
-
-    def _evaluate(self, precision: str, device: str) -> Evaluate:
+    def _evaluate(self, precision: str, device: str, lowering: str = AUTO) -> Evaluate:
         """Evaluates the programs for a walk, under the names of the one that takes its steps."""
-        program, _ = self._runner(STEP, precision, device, sizes=False)
+        program, _ = self._runner(STEP, precision, device, sizes=False, lowering=lowering)
 
         def evaluate(
             points: Array,
@@ -581,7 +619,8 @@ class Network:
             sizes: bool = False,
         ) -> Evaluation:
             sizes = sizes or pattern is None
-            used, runner = self._runner(FRESH if pattern is None else STEP, precision, device, sizes=sizes)
+            mode = FRESH if pattern is None else STEP
+            used, runner = self._runner(mode, precision, device, sizes=sizes, lowering=lowering)
             feeds: dict[str, Array] = {linearize.POINT: points, linearize.DIRECTION: directions}
             if pattern is not None:
                 feeds.update(zip((group.state for group in used.groups), pattern, strict=True))
@@ -610,10 +649,12 @@ class Network:
         seconds: float,
         precision: str,
         device: str,
+        lowering: str,
     ) -> Walk:
         """A segment's walk with its self-check; evaluations and time are shared out by regions."""
         share = (len(result.t) - 1) / total
-        error, tolerance, compared = self._compare(result, start, end, precision, walker.lanes)
+        judge = self._judge(precision, device, lowering)
+        error, tolerance, compared = self._compare(result, start, end, precision, walker.lanes, judge)
         check = SelfCheck(result.contradictions, result.mismatches, error, tolerance, compared)
         return Walk(
             t=result.t,
@@ -629,11 +670,18 @@ class Network:
         )
 
     def _compare(
-        self, result: SegmentResult, start: NDArray[np.float64], end: NDArray[np.float64], precision: str, lanes: int
+        self,
+        result: SegmentResult,
+        start: NDArray[np.float64],
+        end: NDArray[np.float64],
+        precision: str,
+        lanes: int,
+        sized: session.Session,
     ) -> tuple[float, float, int]:
         """The largest difference from the original model at the ends, and at some edges and midpoints in between.
 
         With it comes what rounding explains there: the largest such number, or the smallest of those exceeded.
+        ``sized``: the program of :meth:`_judge`.
         """
         edges = result.t
         picks = np.unique(np.linspace(0, len(edges) - 1, COMPARED_POINTS // 2).astype(int))
@@ -645,7 +693,7 @@ class Network:
         exact = np.stack([self.original(point) for point in points])
         if not np.isfinite(exact).all():
             return float("inf"), 0.0, len(places)
-        rounding, sized = self._rounding(precision), self._judge(precision)
+        rounding = self._rounding(precision)
         directions = np.broadcast_to(end - start, points.shape)
         position = sized.outputs.index(linearize.SIZE)
         parts = []
@@ -663,9 +711,11 @@ class Network:
         tolerance = exceeded.min() if exceeded.size else allowed.max(initial=0.0)
         return float(errors.max(initial=0.0)), float(tolerance), len(places)
 
-    def _judge(self, precision: str) -> session.Session:
+    def _judge(self, precision: str, device: str, lowering: str) -> session.Session:
         """The program whose sizes the outputs are judged by: single precision will do, but for their squares."""
-        return self._runner(FRESH, "single", "cpu", sizes=True, doubt=self._rounding(precision))[1]
+        # Sizes tell of how numbers are lowered, where they are.
+        used = lowering if (precision, device) == ("double", "cpu") else PLAIN
+        return self._runner(FRESH, "single", "cpu", sizes=True, doubt=self._rounding(precision), lowering=used)[1]
 
     def _rounding(self, precision: str) -> float:
         """What explains differences between a walk and the original, which computes in its least precise type."""
