@@ -26,6 +26,7 @@ from lronnx.ops import Kind
 from lronnx.ops.lowering import AUTO, PLAIN, Plan, check_name
 from lronnx.ops.switching import FRESH, STEP
 from lronnx.ops.windows import convolution_of
+from lronnx.passes import Source, fold
 from lronnx.regions import PathWalk, SelfCheck, Walk
 from lronnx.walker import Evaluate, Evaluation, Progress, Stop, Walker
 
@@ -442,6 +443,14 @@ class Network:
 
     # ---- programs
 
+    @cached_property
+    def _source(self) -> Source:
+        return Source(self._study.model.graph, self._study.labels, self._study.contents, self._study.shapes)
+
+    @cached_property
+    def _folded(self) -> Source:
+        return fold(self._source)
+
     def _program(
         self,
         mode: str,
@@ -454,12 +463,14 @@ class Network:
         lowering: str = AUTO,
     ) -> Program:
         study = self._study
+        # The original's rounding, that of all its nodes, is judged by sizes of all of them.
+        source = self._source if doubt else self._folded
         return linearize.build(
-            study.model.graph,
-            study.labels,
+            source.graph,
+            source.labels,
             self.input_name,
-            study.contents,
-            study.shapes,
+            source.contents,
+            source.shapes,
             mode=mode,
             dtype=PRECISIONS[precision],
             # The CPU provider convolves in single precision only.

@@ -11,10 +11,10 @@ from math import ceil, floor, prod
 
 import numpy as np
 
-from lronnx.graph import Array, Node
+from lronnx.graph import Array, Attribute, Node
 from lronnx.ops.emitter import Emitter, Lanes, row_major_order
 from lronnx.ops.lowering import Convolution, lower
-from lronnx.ops.record import Facts, OpRule, Sample, Verdict, ints, number, only, real, register
+from lronnx.ops.record import Absorb, Facts, OpRule, Sample, Verdict, ints, number, only, real, register
 
 Operands = Sequence["Lanes | Array | None"]
 _random = np.random.default_rng(20220329)
@@ -154,6 +154,28 @@ def _conv_transpose(e: Emitter, node: Node, operands: Operands, slope: bool) -> 
     return [convolve(e, stretched, turned, convolution, _bias(operands, slope))]
 
 
+def _absorb(*, channels_axis: int) -> Absorb:
+    """``channels_axis``: of the weights, along which one group's outputs lie."""
+
+    def absorb(
+        node: Node, operands: Sequence[Array | None], factor: Array, term: Array
+    ) -> tuple[Mapping[str, Attribute], tuple[Array, Array]] | None:
+        weight, bias = operands[1], operands[2] if node.input(2) else np.zeros(1)
+        if weight is None or bias is None:
+            return None
+        weight = weight.astype(np.float64)
+        if channels_axis == 0:
+            weight = weight * factor.reshape(-1, *(1,) * (weight.ndim - 1))
+        else:
+            # (groups * inputs of one, outputs of one, kernel...)
+            groups = number(node.attributes.get("group"), 1)
+            apart = weight.reshape(groups, -1, *weight.shape[1:])
+            weight = (apart * factor.reshape(groups, 1, -1, *(1,) * (weight.ndim - 2))).reshape(weight.shape)
+        return node.attributes, (weight, bias.astype(np.float64) * factor + term)
+
+    return absorb
+
+
 def _cut_in_front(node: Node, full: Sequence[int], out: Sequence[int]) -> list[int]:
     """How many leading elements of a transposed convolution's ``full`` result are cut, per spatial axis.
 
@@ -175,6 +197,7 @@ register(
         "Conv",
         only(0),
         _conv,
+        absorb=_absorb(channels_axis=0),
         samples=(
             Sample(((1, 3, 8, 8), _weights(4, 3, 3, 3), _weights(4)), {"pads": (1, 1, 1, 1)}),
             Sample(((1, 3, 8, 8), _weights(12, 3, 3, 3)), {"pads": (1, 0, 2, 1)}),
@@ -194,6 +217,7 @@ register(
         "ConvTranspose",
         only(0),
         _conv_transpose,
+        absorb=_absorb(channels_axis=1),
         samples=(
             Sample(((1, 3, 4, 5), _weights(3, 2, 3, 3), _weights(2)), {"strides": (2, 2), "pads": (1, 1, 1, 1)}),
             Sample(((1, 3, 4, 5), _weights(3, 2, 3, 3)), {"strides": (2, 3), "output_padding": (1, 2)}),
