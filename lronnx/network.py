@@ -23,7 +23,7 @@ from lronnx.joining import SegmentResult
 from lronnx.linearize import Program
 from lronnx.onnx_io import Model
 from lronnx.ops import Kind
-from lronnx.ops.lowering import AUTO, PLAIN, Plan, check_name
+from lronnx.ops.lowering import AUTO, MOST_WEIGHTS, PLAIN, Plan, check_name
 from lronnx.ops.switching import FRESH, STEP
 from lronnx.ops.windows import convolution_of
 from lronnx.passes import Source, fold
@@ -95,8 +95,8 @@ class _Study:
     problem: str
     notices: tuple[str, ...]
 
-    @property
-    def shapes(self) -> dict[str, tuple[int, ...]]:
+    @cached_property
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
         return _dims(self.values)
 
     def alternatives(self) -> list[str]:
@@ -138,13 +138,20 @@ class _Study:
 
     def plan(self, wanted: str) -> Plan:
         """How a walk on this machine's CPU convolves in double precision; ``wanted`` as in :class:`Plan`."""
-        return Plan(calibration.rates, max(self.lanes() // session.cores(), 1), wanted)
+        named = (node.input(1) for node in self.model.graph.nodes if self.lowers(node))
+        weights = sum(prod(self.shapes[name]) for name in named)
+        lanes = max(self.lanes() // session.cores(), 1)
+        return Plan(calibration.rates, lanes, wanted, small=weights > MOST_WEIGHTS)
+
+    def lowers(self, node: Node) -> bool:
+        """Whether a node is a convolution that is evaluated."""
+        if self.problem or self.labels.refusals or node.label not in self.labels.needed:
+            return False
+        return self.labels.kinds[node.label] is Kind.AFFINE and convolution_of(node, self.shapes) is not None
 
     def lowering(self, node: Node, plan: Plan) -> str:
-        """The name of a convolution's lowering; '' for a node that is none, or that is not evaluated."""
-        if self.problem or self.labels.refusals or self.labels.kinds.get(node.label) is not Kind.AFFINE:
-            return ""
-        shape = convolution_of(node, self.shapes) if node.label in self.labels.needed else None
+        """The name of a convolution's lowering; '' for any other node."""
+        shape = convolution_of(node, self.shapes) if self.lowers(node) else None
         return plan.choose(shape).name if shape is not None else ""
 
 

@@ -19,6 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 import lronnx
 from lronnx import calibration, cli, onnx_io, session
+from lronnx import network as network_module
 from lronnx.graph import Array, Node, Value
 from lronnx.ops import lowering
 from lronnx.ops.emitter import LANES, Emitter
@@ -221,6 +222,16 @@ def test_fewer_lanes_read_fewer_weights() -> None:
     # Of one lane, reading the weights takes longer than multiplying by them, and they are four times as many.
     assert Plan(lanes=1).choose(square(512, 4)).name in ("banded-1", "slices")
     assert Plan(lanes=64).choose(square(512, 4)).name == "winograd-4"
+
+
+def test_many_weights_are_not_transformed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not Plan(small=True).choose(square(256, 8)).cancels
+    assert Plan(small=True, wanted="winograd-2").choose(square(256, 8)).name == "winograd-2"
+    study = lronnx.load(write_network(tmp_path))._study
+    weights = 9 * (2 * 6 + 6 * 5)
+    for most, small in ((weights, False), (weights - 1, True)):
+        monkeypatch.setattr(network_module, "MOST_WEIGHTS", most)
+        assert study.plan("auto").small is small
 
 
 @pytest.mark.parametrize("name", CHOOSABLE)

@@ -10,6 +10,21 @@ matrices and the copies in front of them, of which there are several ways:
   fewer multiplications, for transforms of the input and the output. Places lead and lanes follow, so that weights are
   read once for all lanes.
 - ``product`` (kernels of size 1), ``grouped`` and ``depthwise``: no choice there.
+
+Measured by ``benchmarks/lowerings.py`` (3x3, 32 lanes, one core of an AMD EPYC with AVX-512, onnxruntime 1.31; GFLOP/s
+of the direct formula, so that fewer multiplications show as more). The model chose what is marked:
+
+    channels  size   banded-1  banded-2  banded-4  slices  winograd-2  winograd-4
+           6    32       18.9     32.5*      30.7    10.7        13.1        20.3
+          16    16       69.4     72.0*      41.3    45.6        49.1        73.4
+          64     8      112.7     88.7       44.2    87.1       147.3       229.4*
+          64    32       55.7     47.1       27.9    47.0        58.8        88.4*
+         128    16       68.5     63.9       35.9    62.6       105.4       177.9*
+         256     8       99.4     77.7       37.2    90.2       145.5       257.2*
+         512     4      106.7     78.5       32.5    95.9       177.4       184.3*
+
+Of one lane, which has the weights to itself, 512 channels of 7x7 are fastest by ``banded-1``. ``slices`` are fastest
+where there are very few channels, or a kernel of size 1 with strides, by up to a tenth; the model does not see that.
 """
 
 from __future__ import annotations
@@ -129,6 +144,9 @@ SHIPPED = Rates(
         "transpose": (1.9e-6, 4.7e-9, 9e-11, 3e-10),
     }
 )
+# Weights are up to four times as many where a lowering transforms them, and once more as squares. With more than these
+# in all convolutions together, a program might exceed the two gigabytes that a model can have.
+MOST_WEIGHTS = 16_000_000
 # How much faster a lowering must be that rounds more, and takes longer where sizes are asked for.
 HANDICAP = 1.1
 
@@ -138,12 +156,13 @@ class Plan:
     """How convolutions are to be written: by which rates, for how many lanes side by side, or all in one way.
 
     ``rates`` is only called where there is a choice. ``wanted``: a lowering's name, taken wherever it can be, or AUTO.
-    Raises InputError for an unknown name.
+    ``small``: only what keeps the weights as they are, unless it is wanted. Raises InputError for an unknown name.
     """
 
     rates: Callable[[], Rates] = lambda: SHIPPED
     lanes: int = USUAL_LANES
     wanted: str = AUTO
+    small: bool = False
 
     def __post_init__(self) -> None:
         check_name(self.wanted)
@@ -152,6 +171,8 @@ class Plan:
         """The cheapest lowering of those that can be had, or the one that is wanted. ``squaring``: as an Emitter's."""
         offered = [one for one in LOWERINGS if one.applies(shape) and not (squaring and one.cancels)]
         wanted = [one for one in offered if one.name == self.wanted]
+        if self.small:
+            offered = [one for one in offered if not one.cancels]
         if wanted or len(offered) == 1:
             return (wanted or offered)[0]
         rates = self.rates()
