@@ -141,7 +141,7 @@ class _Study:
         named = (node.input(1) for node in self.model.graph.nodes if self.lowers(node))
         weights = sum(prod(self.shapes[name]) for name in named)
         lanes = max(self.lanes() // session.cores(), 1)
-        return Plan(calibration.rates, lanes, wanted, small=weights > MOST_WEIGHTS)
+        return Plan(calibration.rates, lanes, wanted, self.compared(), small=weights > MOST_WEIGHTS)
 
     def lowers(self, node: Node) -> bool:
         """Whether a node is a convolution that is evaluated."""
@@ -152,7 +152,13 @@ class _Study:
     def lowering(self, node: Node, plan: Plan) -> str:
         """The name of a convolution's lowering; '' for any other node."""
         shape = convolution_of(node, self.shapes) if self.lowers(node) else None
-        return plan.choose(shape).name if shape is not None else ""
+        return plan.choose(shape, node.label).name if shape is not None else ""
+
+    def compared(self) -> frozenset[str]:
+        """The labels of nodes whose rounding must not depend on the place."""
+        if self.problem or self.labels.refusals:
+            return frozenset()
+        return dependence.compared(self.model.graph, self.labels)
 
 
 def _study(
@@ -488,7 +494,7 @@ class Network:
             doubt=doubt,
             public=public,
             # A program for other readers must not depend on this machine.
-            plan=Plan() if public else study.plan(lowering),
+            plan=Plan(compared=study.compared()) if public else study.plan(lowering),
         )
 
     def _runner(

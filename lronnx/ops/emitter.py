@@ -148,6 +148,11 @@ class Emitter:
         """Name the tensors that follow after a node of the network."""
         self._scope = label
 
+    @property
+    def label(self) -> str:
+        """Of the node of the network that is written now."""
+        return self._scope
+
     def fresh(self, hint: str) -> str:
         """A tensor name that is not in use yet."""
         base = f"{self._scope}/{hint}" if self._scope else hint

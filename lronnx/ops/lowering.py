@@ -30,7 +30,7 @@ where there are very few channels, or a kernel of size 1 with strides, by up to 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil, log2, prod
 
@@ -156,22 +156,29 @@ class Plan:
     """How convolutions are to be written: by which rates, for how many lanes side by side, or all in one way.
 
     ``rates`` is only called where there is a choice. ``wanted``: a lowering's name, taken wherever it can be, or AUTO.
-    ``small``: only what keeps the weights as they are, unless it is wanted. Raises InputError for an unknown name.
+    Unless it is wanted, no lowering that cancels is taken for convolutions with the labels ``compared``: it rounds the
+    outputs of a tile differently, and of elements that are compared with each other those that are equal must come out
+    equal (else a walk looks into rounding noise at every step). ``small``: nor for any other, since it has more
+    weights. Raises InputError for an unknown name.
     """
 
     rates: Callable[[], Rates] = lambda: SHIPPED
     lanes: int = USUAL_LANES
     wanted: str = AUTO
+    compared: Collection[str] = ()
     small: bool = False
 
     def __post_init__(self) -> None:
         check_name(self.wanted)
 
-    def choose(self, shape: Convolution, *, squaring: bool = False) -> Lowering:
-        """The cheapest lowering of those that can be had, or the one that is wanted. ``squaring``: as an Emitter's."""
+    def choose(self, shape: Convolution, label: str = "", *, squaring: bool = False) -> Lowering:
+        """The cheapest lowering of those that can be had, or the one that is wanted.
+
+        ``label``: of the convolution's node; ``squaring``: as an Emitter's.
+        """
         offered = [one for one in LOWERINGS if one.applies(shape) and not (squaring and one.cancels)]
         wanted = [one for one in offered if one.name == self.wanted]
-        if self.small:
+        if self.small or label in self.compared:
             offered = [one for one in offered if not one.cancels]
         if wanted or len(offered) == 1:
             return (wanted or offered)[0]
@@ -455,13 +462,31 @@ def _winograd(tile: int) -> Emit:
         x = e.one("MatMul", e.constant(outer[None], "transform"), _reshape(e, x, (tile, places, -1)))
         x = _reshape(e, x, (tile, tile, down, across, -1, shape.outputs))
         x = e.one("Transpose", x, perm=(4, 2, 0, 3, 1, 5))
+        x = _reshape(e, x, (-1, down * tile, across * tile, shape.outputs))
         surplus = {i + 1: (0, n, 1) for i, n in enumerate(shape.out) if n % tile}
-        if surplus:
-            x = e.slice(_reshape(e, x, (-1, down * tile, across * tile, shape.outputs)), surplus)
-            return _shown(e, _biased(e, x, bias), (*shape.out, shape.outputs), shape)
-        return _shown(e, _biased(e, x, bias), (down, tile, across, tile, shape.outputs), shape)
+        x = e.slice(x, surplus) if surplus else x
+        if not e.squaring:
+            x = e.one("Mul", x, _seen(e, name, shape))
+        return _shown(e, _biased(e, x, bias), (*shape.out, shape.outputs), shape)
 
     return emit
+
+
+def _seen(e: Emitter, name: str, shape: Convolution) -> str:
+    """1 where an output sees anything but zeros, (lanes * batch, *out, 1), 0 elsewhere.
+
+    What does not move at all must not seem to: a walk would have to look into rounding noise at every step.
+    """
+    (height, width), (below, right) = shape.size, shape.out
+    windows = [
+        _axis_matrix(np.eye(k), size, pad[0], 1, n).reshape(k, n, size).sum(0)
+        for k, size, pad, n in zip(shape.kernel, shape.size, shape.pads, shape.out, strict=True)
+    ]
+    axis = e.constant(np.array([4], np.int64), "axes")
+    total = _reshape(e, e.one("ReduceSum", e.one("Abs", name), axis, keepdims=0), (-1, height, width))
+    total = e.one("MatMul", e.constant(windows[0][None], "window"), total)
+    total = e.one("MatMul", total, e.constant(windows[1].T, "window"))
+    return _reshape(e, e.one("Sign", total), (-1, below, right, 1))
 
 
 def _winograd_operations(tile: int) -> Callable[[Convolution, int], list[Operation]]:
@@ -490,6 +515,9 @@ def _winograd_operations(tile: int) -> Callable[[Convolution, int], list[Operati
             Operation("product", tile, down * across * written, places, tile, wide=True),
             Operation("transpose", tile * tile * down * across * samples, shape.outputs),
         ]
+        # What an output sees, and the product with it.
+        found += [Operation("copy", samples * height, width * shape.channels)] * 2
+        found.append(Operation("copy", samples * shape.out[0], shape.out[1] * shape.outputs))
         if any(n % tile for n in shape.out):
             found.append(Operation("copy", samples * shape.out[0], shape.out[1] * shape.outputs))
         return found
@@ -555,8 +583,9 @@ LOWERINGS = (
 def lower(e: Emitter, name: str, shape: Convolution, weight: Array, bias: Array | None) -> str:
     """Write a convolution of a channels-last tensor: see :attr:`Lowering.emit`."""
     if not e.squaring:
-        return e.plan.choose(shape).emit(e, name, shape, weight, bias)
-    squares, numbers = e.plan.choose(shape, squaring=True).emit(e, name, shape, weight, bias), e.plan.choose(shape)
+        return e.plan.choose(shape, e.label).emit(e, name, shape, weight, bias)
+    squares = e.plan.choose(shape, e.label, squaring=True).emit(e, name, shape, weight, bias)
+    numbers = e.plan.choose(shape, e.label)
     if not numbers.cancels:
         return squares
     # Rounding of the terms that cancel is told by their sizes, those of a whole tile together: where all that an output

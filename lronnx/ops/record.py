@@ -130,7 +130,8 @@ class OpRule:
     operands only the shape or the type does); ``varies``: the outputs that depend on these; ``reads``: the inputs that
     the rules above are written with. ``random``: whether the operator is random, even if nothing it reads varies;
     ``infinite``: whether its constant operands may hold infinities. ``tail``: may be cut off at the network's output;
-    ``follows_tail``: may stand behind such an operator there. ``per_channel`` and ``absorb``: for
+    ``follows_tail``: may stand behind such an operator there. ``compares``: switches between elements of one operand,
+    many of which may be exactly the same, as in the border of an image. ``per_channel`` and ``absorb``: for
     :func:`lronnx.passes.fold`.
     """
 
@@ -146,6 +147,7 @@ class OpRule:
     varies: Callable[[Node], Sequence[str]] = lambda node: node.outputs
     random: Callable[[Node, Facts], bool] = lambda node, facts: False
     follows_tail: bool = False
+    compares: bool = False
     per_channel: PerChannel | None = None
     absorb: Absorb | None = None
     samples: tuple[Sample, ...] = ()
