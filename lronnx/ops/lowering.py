@@ -15,16 +15,16 @@ Measured by ``benchmarks/lowerings.py`` (3x3, 32 lanes, one core of an AMD EPYC 
 of the direct formula, so that fewer multiplications show as more). The model chose what is marked:
 
     channels  size   banded-1  banded-2  banded-4  slices  winograd-2  winograd-4
-           6    32       18.9     32.5*      30.7    10.7        13.1        20.3
-          16    16       69.4     72.0*      41.3    45.6        49.1        73.4
-          64     8      112.7     88.7       44.2    87.1       147.3       229.4*
-          64    32       55.7     47.1       27.9    47.0        58.8        88.4*
-         128    16       68.5     63.9       35.9    62.6       105.4       177.9*
-         256     8       99.4     77.7       37.2    90.2       145.5       257.2*
-         512     4      106.7     78.5       32.5    95.9       177.4       184.3*
+           6    32       19.0     32.4*      30.8    10.0        10.9        15.5
+          16    16       69.4     73.0*      42.0    44.7        43.7        61.8
+          64     8      109.6     89.7       41.9    81.2       132.9       206.1*
+          64    32       53.1     45.8       25.8    45.1        55.2        80.4*
+         128    16       66.2     60.9       33.3    60.9       100.9       164.9*
+         256     8       95.1     74.2       37.5    82.9       141.0       246.5*
+         512     4      102.4     76.4       31.4    95.8       173.3       181.4*
 
 Of one lane, which has the weights to itself, 512 channels of 7x7 are fastest by ``banded-1``. ``slices`` are fastest
-where there are very few channels, or a kernel of size 1 with strides, by up to a tenth; the model does not see that.
+where there are very few channels, or a kernel of size 1 with strides, by some tenth; the model does not see that.
 """
 
 from __future__ import annotations
