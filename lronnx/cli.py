@@ -151,6 +151,17 @@ def _precision_option(command: _Command) -> _Command:
     )(command)
 
 
+def _lowering_option(command: _Command) -> _Command:
+    return click.option(
+        "--lowering",
+        metavar="NAME",
+        default="auto",
+        show_default=True,
+        help="How convolutions in double precision are computed on a CPU, wherever that can be: banded-1, banded-2, "
+        "banded-4, slices, winograd-2 or winograd-4; auto takes what is fastest on this machine.",
+    )(command)
+
+
 @click.group("lronnx", cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="lronnx")
 def main() -> None:
@@ -169,12 +180,14 @@ def main() -> None:
 @main.command(short_help="Show every node, and whether the network can be walked.")
 @click.argument("model", type=_MODEL)
 @_model_options
+@_lowering_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
 def inspect(
     model: Path,
     output_name: str | None,
     shapes: Sequence[tuple[str, tuple[int, ...]]],
     fixed_inputs: Sequence[tuple[str, str]],
+    lowering: str,
     as_json: bool,
 ) -> int:
     """Show every node of MODEL: constant, affine or switching, with its number of units, and the verdict.
@@ -184,7 +197,11 @@ def inspect(
     import lronnx
 
     inspection = lronnx.inspect(
-        model, output=output_name, fixed_inputs=_read_fixed(fixed_inputs), shapes=_unique(shapes, "--shape")
+        model,
+        output=output_name,
+        fixed_inputs=_read_fixed(fixed_inputs),
+        shapes=_unique(shapes, "--shape"),
+        lowering=lowering,
     )
     if as_json:
         _print_json(_inspection_json(inspection))
@@ -222,6 +239,7 @@ def inspect(
     show_default=True,
     help="Where to compute; auto takes a GPU if there really is one.",
 )
+@_lowering_option
 @click.option(
     "--lanes",
     type=click.IntRange(min=1),
@@ -255,6 +273,7 @@ def walk(
     engine: str,
     precision: str,
     device: str,
+    lowering: str,
     lanes: int | None,
     memory: int | None,
     max_regions: int | None,
@@ -303,6 +322,7 @@ def walk(
                 max_regions=max_regions,
                 progress=progress,
                 stop=stop,
+                lowering=lowering,
             )
     unwritten: OSError | None = None
     if target is not None:
@@ -523,6 +543,7 @@ def _inspection_json(inspection: Inspection) -> dict[str, Any]:
                 "kind": node.kind,
                 "units": node.units,
                 "reason": node.reason,
+                "lowering": node.lowering or None,
             }
             for node in inspection.nodes
         ],

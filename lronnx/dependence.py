@@ -121,6 +121,22 @@ def label(
     return Labels(output, kinds, tuple(refusals), cut, frozenset(needed), lookup)
 
 
+def compared(graph: Graph, labels: Labels) -> frozenset[str]:
+    """The labels of the evaluated nodes that lead to a comparison of one tensor's elements with each other."""
+    found: set[str] = set()
+    tensors: set[str] = set()
+    for node in reversed(graph.nodes):
+        rule = rule_of(node)
+        if node.label not in labels.needed or rule is None:
+            continue
+        leads = not tensors.isdisjoint(node.outputs)
+        if leads:
+            found.add(node.label)
+        if leads or (rule.compares and labels.kinds[node.label] is Kind.SWITCHING):
+            tensors.update(rule.reads(node, labels.lookup) if rule.reads is not None else node.inputs)
+    return frozenset(found)
+
+
 def _unknown(node: Node, opset: int) -> str:
     if node.domain:
         return f"an operator of the domain '{node.domain}', which lronnx does not know"

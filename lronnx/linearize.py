@@ -19,6 +19,7 @@ from lronnx.graph import Array, Graph, Node, Value
 from lronnx.onnx_io import PROGRAM_OPSET
 from lronnx.ops import Kind, OpRule
 from lronnx.ops.emitter import LANES, Emitter, Lanes, row_major_order
+from lronnx.ops.lowering import Plan
 from lronnx.ops.record import Choice, Kinks
 from lronnx.ops.switching import FRESH, STEP, Group, Sizes, Switched, emit_choice, emit_kinks
 from lronnx.ops.switching import squares as squares_of
@@ -58,6 +59,7 @@ def build(
     squares: str = "",
     doubt: float = 0.0,
     public: bool = False,
+    plan: Plan | None = None,
 ) -> Program:
     """Rewrite a labelled graph as a program.
 
@@ -65,10 +67,11 @@ def build(
     ``convolves``: for which types the runtime has convolution kernels. ``sizes``: also write sizes, which mode FRESH
     needs, their squares in the type ``squares`` (default: ``dtype``); ``doubt``: how close to its kink, relative to its
     size, a unit may be on either branch as far as sizes are concerned. ``public``: for other readers than the walk,
-    with outputs named after the network's nodes (see the README). Raises ModelError if the result is not a valid
-    program.
+    with outputs named after the network's nodes (see the README). ``plan``: how convolutions are written for which the
+    runtime has no kernel (default: by rates of no machine in particular). Raises ModelError if the result is not a
+    valid program.
     """
-    e = emitter_for(source, labels, shapes, dtype, convolves, squares)
+    e = emitter_for(source, labels, shapes, dtype, convolves, plan or Plan(), squares)
     shape = shapes[input_name]
     point, direction = e.fresh(POINT), e.fresh(DIRECTION)
     inputs = [Value(point, dtype, (LANES, *shape)), Value(direction, dtype, (LANES, *shape))]
@@ -247,6 +250,7 @@ def emitter_for(
     shapes: Mapping[str, tuple[int, ...]],
     dtype: str,
     convolves: Collection[str],
+    plan: Plan,
     squares: str,
 ) -> Emitter:
     opset = source.opsets.get("ai.onnx", 1)
@@ -254,7 +258,7 @@ def emitter_for(
     def probe(node: Node, arrays: Sequence[Array | None]) -> list[Array]:
         return session.probe(node, arrays, opset)
 
-    return Emitter(dtype, convolves, shapes, opset, probe, labels.lookup, squares)
+    return Emitter(dtype, convolves, shapes, opset, probe, labels.lookup, plan, squares)
 
 
 def evaluated(source: Graph, labels: Labels) -> Iterator[tuple[Node, OpRule]]:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lronnx import agreement, dependence, inputs, linearize, onnx_io, session, stages, sweeper
+from lronnx import agreement, calibration, dependence, inputs, linearize, onnx_io, session, stages, sweeper
 from lronnx.crossing import SAME_T
 from lronnx.dependence import Labels
 from lronnx.errors import InputError, ModelError, NotPiecewiseAffineError, Refusal
@@ -23,7 +23,10 @@ from lronnx.joining import SegmentResult
 from lronnx.linearize import Program
 from lronnx.onnx_io import Model
 from lronnx.ops import Kind
+from lronnx.ops.lowering import AUTO, MOST_WEIGHTS, PLAIN, Plan, check_name
 from lronnx.ops.switching import FRESH, STEP
+from lronnx.ops.windows import convolution_of
+from lronnx.passes import Source, fold
 from lronnx.regions import PathWalk, SelfCheck, Walk
 from lronnx.sweeper import Sweeper
 from lronnx.tensors import DeviceStages, HostStages, Programs
@@ -43,7 +46,8 @@ class NodeReport:
     """One node as ``inspect`` shows it.
 
     ``kind``: constant, affine, switching, cut, refused or unused; ``reason``: why refused, cut or unused. ``units``:
-    piecewise-linear units of one sample.
+    piecewise-linear units of one sample. ``lowering``: how a convolution is computed in double precision on a CPU, ''
+    for any other node.
     """
 
     index: int
@@ -55,6 +59,7 @@ class NodeReport:
     kind: str
     units: int
     reason: str
+    lowering: str = ""
 
 
 @dataclass(frozen=True)
@@ -93,8 +98,8 @@ class _Study:
     problem: str
     notices: tuple[str, ...]
 
-    @property
-    def shapes(self) -> dict[str, tuple[int, ...]]:
+    @cached_property
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
         return _dims(self.values)
 
     def alternatives(self) -> list[str]:
@@ -124,6 +129,39 @@ class _Study:
             return 0
         value = self.values.get(node.outputs[0])
         return prod(value.dims) if value is not None else 0
+
+    def lanes(self) -> int:
+        """How many places to walk at once: enough to share out a step's overhead, few enough to keep the memory small.
+
+        On a VGG8 of 29,000 units 1, 8, 16, 32 and 64 lanes walk 950, 2660, 2710, 3070 and 2900 regions per second.
+        """
+        units = sum(self.units(node) for node in self.model.graph.nodes)
+        size = max(units, prod(self.values[self.input_name].dims), 1)
+        return int(np.clip(2 ** int(np.log2(max(1_200_000 / size, 1))), 1, 64))
+
+    def plan(self, wanted: str) -> Plan:
+        """How a walk on this machine's CPU convolves in double precision; ``wanted`` as in :class:`Plan`."""
+        named = (node.input(1) for node in self.model.graph.nodes if self.lowers(node))
+        weights = sum(prod(self.shapes[name]) for name in named)
+        lanes = max(self.lanes() // session.cores(), 1)
+        return Plan(calibration.rates, lanes, wanted, self.compared(), small=weights > MOST_WEIGHTS)
+
+    def lowers(self, node: Node) -> bool:
+        """Whether a node is a convolution that is evaluated."""
+        if self.problem or self.labels.refusals or node.label not in self.labels.needed:
+            return False
+        return self.labels.kinds[node.label] is Kind.AFFINE and convolution_of(node, self.shapes) is not None
+
+    def lowering(self, node: Node, plan: Plan) -> str:
+        """The name of a convolution's lowering; '' for any other node."""
+        shape = convolution_of(node, self.shapes) if self.lowers(node) else None
+        return plan.choose(shape, node.label).name if shape is not None else ""
+
+    def compared(self) -> frozenset[str]:
+        """The labels of nodes whose rounding must not depend on the place."""
+        if self.problem or self.labels.refusals:
+            return frozenset()
+        return dependence.compared(self.model.graph, self.labels)
 
 
 def _study(
@@ -306,13 +344,16 @@ def inspect(
     output: str | None = None,
     fixed_inputs: Mapping[str, ArrayLike] | None = None,
     shapes: Mapping[str, Sequence[int]] | None = None,
+    lowering: str = AUTO,
 ) -> Inspection:
-    """Look at a model without walking it, also at one that is not piecewise affine.
+    """Look at a model without walking it, also at one that is not piecewise affine. ``lowering`` as for a walk.
 
     Raises InputError or ModelError if the file cannot be read or is no valid ONNX graph. That onnxruntime cannot run
     it is told in ``problem``.
     """
+    check_name(lowering)
     study = _study(path, output, fixed_inputs, shapes, lenient=True)
+    plan = study.plan(lowering)
     graph, labels = study.model.graph, study.labels
     refused = {refusal.index: refusal for refusal in labels.refusals}
     cut = {node.label for node in labels.cut}
@@ -324,7 +365,8 @@ def inspect(
         units = study.units(node) if kind == "switching" else 0
         shape = value.shape if value is not None else None
         op_type = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
-        reports.append(NodeReport(node.index, node.name, node.label, op_type, first, shape, kind, units, reason))
+        told = kind, units, reason, study.lowering(node, plan)
+        reports.append(NodeReport(node.index, node.name, node.label, op_type, first, shape, *told))
     notices = study.notices
     if labels.refusals and (others := study.alternatives()):
         notices += (f"the output '{study.asked}' is refused; --output can choose another: {', '.join(others)}",)
@@ -410,20 +452,43 @@ class Network:
         self.outputs = prod(value.dims) if value is not None else study.contents[self.output_name].size
         self.units = sum(study.units(node) for node in self.graph.nodes)
         self.notices = study.notices
-        self._stages: dict[tuple[str, str], Programs] = {}
-        self._values: dict[str, tuple[stages.Values, session.Session]] = {}
-        self._sessions: dict[tuple[str, str, str, bool, float], tuple[Program, session.Session]] = {}
+        self._stages: dict[tuple[str, str, str], Programs] = {}
+        self._values: dict[tuple[str, str], tuple[stages.Values, session.Session]] = {}
+        self._sessions: dict[tuple[str, str, str, bool, float, str], tuple[Program, session.Session]] = {}
 
     def __repr__(self) -> str:
         return f"<lronnx.Network {self.name}: {self.units} units, input {self.input_shape}, {self.outputs} outputs>"
 
     # ---- programs
 
+    @cached_property
+    def _source(self) -> Source:
+        return Source(self._study.model.graph, self._study.labels, self._study.contents, self._study.shapes)
+
+    @cached_property
+    def _folded(self) -> Source:
+        return fold(self._source)
+
     def _program(
-        self, mode: str, precision: str, device: str, *, sizes: bool, doubt: float = 0.0, public: bool = False
+        self,
+        mode: str,
+        precision: str,
+        device: str,
+        *,
+        sizes: bool,
+        doubt: float = 0.0,
+        public: bool = False,
+        lowering: str = AUTO,
     ) -> Program:
+        study = self._study
+        # The original's rounding, that of all its nodes, is judged by sizes of all of them.
+        source = self._source if doubt else self._folded
         return linearize.build(
-            *self._parts(),
+            source.graph,
+            source.labels,
+            self.input_name,
+            source.contents,
+            source.shapes,
             mode=mode,
             dtype=PRECISIONS[precision],
             convolves=_convolves(device),
@@ -432,14 +497,16 @@ class Network:
             squares="float64" if doubt else "",
             doubt=doubt,
             public=public,
+            # A program for other readers must not depend on this machine.
+            plan=Plan(compared=study.compared()) if public else study.plan(lowering),
         )
 
     def _runner(
-        self, mode: str, precision: str, device: str, *, sizes: bool, doubt: float = 0.0
+        self, mode: str, precision: str, device: str, *, sizes: bool, doubt: float = 0.0, lowering: str = AUTO
     ) -> tuple[Program, session.Session]:
-        key = (mode, precision, device, sizes, doubt)
+        key = (mode, precision, device, sizes, doubt, lowering)
         if key not in self._sessions:
-            program = self._program(mode, precision, device, sizes=sizes, doubt=doubt)
+            program = self._program(mode, precision, device, sizes=sizes, doubt=doubt, lowering=lowering)
             self._sessions[key] = program, session.Session(program.graph, device)
         return self._sessions[key]
 
@@ -484,6 +551,7 @@ class Network:
         max_regions: int | None = None,
         progress: Callable[[Progress], None] | None = None,
         stop: Callable[[], Stop] | None = None,
+        lowering: str = AUTO,
     ) -> Walk:
         """All linear regions on the segment from ``start`` to ``end``, arrays of one sample's shape.
 
@@ -492,6 +560,8 @@ class Network:
         sub-intervals are walked side by side, how many regions a sweep pushes through a layer together. ``memory``:
         about how many bytes that may take, if ``lanes`` does not say; by default a quarter of what is free.
         ``max_regions`` ends the walk early, and so does ``stop``, which is asked at every step.
+        ``lowering``: how convolutions are computed that the runtime has no kernel for, wherever that can be (see
+        :mod:`lronnx.ops.lowering`); ``auto``: in the way that is fastest on this machine.
 
         Raises InputError if an argument does not fit, and KeyboardInterrupt if ``stop`` ended it at once.
         """
@@ -505,6 +575,7 @@ class Network:
             max_regions=max_regions,
             progress=progress,
             stop=stop,
+            lowering=lowering,
         )
         if not path.segments:
             raise KeyboardInterrupt
@@ -523,6 +594,7 @@ class Network:
         max_regions: int | None = None,
         progress: Callable[[Progress], None] | None = None,
         stop: Callable[[], Stop] | None = None,
+        lowering: str = AUTO,
     ) -> PathWalk:
         """Walk the segments between neighbouring ``points`` (P, *sample), and back to the first if ``closed``.
 
@@ -537,6 +609,7 @@ class Network:
         _check_precision(precision)
         if engine not in ENGINES:
             raise InputError(f"unknown engine '{engine}': use {', '.join(ENGINES)}")
+        check_name(lowering)
         if max_regions is not None and max_regions < 1:
             raise InputError(f"max_regions must be at least 1, not {max_regions}")
         if lanes is not None and lanes < 1:
@@ -547,7 +620,7 @@ class Network:
         if memory is None:
             free = session.free_device_memory() if device == "cuda" else 0
             memory = (free or session.free_memory()) // 4
-        run = partial(self._run, path, closed, precision, device, lanes, memory, max_regions)
+        run = partial(self._run, path, closed, precision, device, lowering, lanes, memory, max_regions)
         if engine != "both":
             return run(engine, progress, stop)
         walked, swept = (
@@ -578,6 +651,7 @@ class Network:
         closed: bool,
         precision: str,
         device: str,
+        lowering: str,
         lanes: int | None,
         memory: int,
         max_regions: int | None,
@@ -590,17 +664,19 @@ class Network:
         lengths = np.linalg.norm(np.diff(path.reshape(len(path), -1), axis=0), axis=1)
         runner: Walker | Sweeper
         if engine == "walk":
-            runner = self._walker(precision, device, lanes, memory)
+            runner = self._walker(precision, device, lowering, lanes, memory)
         else:
-            runner = self._sweeper(precision, device, lanes, memory)
+            runner = self._sweeper(precision, device, lowering, lanes, memory)
         with ThreadPoolExecutor(1) as beside:
             # The self-check's program takes a tenth of a second to make: it is made beside the walk.
-            beside.submit(lambda: self._judge(precision).prepare(min(runner.lanes, COMPARED_POINTS)))
+            beside.submit(lambda: self._judge(precision, device, lowering).prepare(min(runner.lanes, COMPARED_POINTS)))
             results = runner.run(path, max_regions, progress, stop)
         seconds = time.perf_counter() - begin
         total = sum(len(result.t) - 1 for result in results) or 1
         walks = tuple(
-            self._finish(result, path[i], path[i + 1], float(lengths[i]), runner, total, seconds, precision)
+            self._finish(
+                result, path[i], path[i + 1], float(lengths[i]), runner, total, seconds, precision, device, lowering
+            )
             for i, result in enumerate(results)
         )
         return PathWalk(
@@ -614,23 +690,30 @@ class Network:
             lanes=runner.lanes,
         )
 
-    def _walker(self, precision: str, device: str, lanes: int | None, memory: int) -> Walker:
-        program, _ = self._runner(STEP, precision, device, sizes=False)
-        count = lanes or self._lanes(precision, memory)
-        return Walker(program.groups, self._evaluate(precision, device), program.dtype, count)
+    def _walker(self, precision: str, device: str, lowering: str, lanes: int | None, memory: int) -> Walker:
+        program, _ = self._runner(STEP, precision, device, sizes=False, lowering=lowering)
+        # A lane takes some 30 numbers per unit.
+        numbers = 30 * max(self.units, prod(self.input_shape), 1)
+        fitting = max(memory // (numbers * np.dtype(PRECISIONS[precision]).itemsize), 1)
+        count = lanes or min(self._study.lanes(), fitting)
+        return Walker(program.groups, self._evaluate(precision, device, lowering), program.dtype, count)
 
-    def _sweeper(self, precision: str, device: str, lanes: int | None, memory: int) -> Sweeper:
-        key = precision, device
-        if key not in self._stages:
-            made = stages.cut(*self._parts(), dtype=PRECISIONS[precision], convolves=_convolves(device))
+    def _sweeper(self, precision: str, device: str, lowering: str, lanes: int | None, memory: int) -> Sweeper:
+        source, plan = self._folded, self._study.plan(lowering)
+        if (precision, device, lowering) not in self._stages:
+            made = stages.cut(
+                source, self.input_name, dtype=PRECISIONS[precision], convolves=_convolves(device), plan=plan
+            )
             on_host = device == "cpu"
-            self._stages[key] = HostStages(made) if on_host else DeviceStages(made, PRECISIONS[precision], device)
-        if device not in self._values:
-            shown = stages.values(*self._parts(), dtype="float64", convolves=_convolves(device))
-            self._values[device] = shown, session.Session(shown.graph, device)
-        shown, runner = self._values[device]
+            self._stages[precision, device, lowering] = (
+                HostStages(made) if on_host else DeviceStages(made, PRECISIONS[precision], device)
+            )
+        if (device, lowering) not in self._values:
+            shown = stages.values(source, self.input_name, dtype="float64", convolves=_convolves(device), plan=plan)
+            self._values[device, lowering] = shown, session.Session(shown.graph, device)
+        programs, (shown, runner) = self._stages[precision, device, lowering], self._values[device, lowering]
         # What a place is judged by is computed in double precision, in any case: borders are compared by it.
-        program, fresh = self._runner(FRESH, "double", device, sizes=True)
+        program, fresh = self._runner(FRESH, "double", device, sizes=True, lowering=lowering)
 
         def afresh(points: Array, directions: Array) -> Evaluation:
             feeds = {linearize.POINT: points, linearize.DIRECTION: directions}
@@ -642,7 +725,6 @@ class Network:
             found = dict(zip(runner.outputs, runner({linearize.POINT: points}), strict=True))
             return found[linearize.VALUE], {label: found[name] for label, (name, _) in shown.functions.items()}
 
-        programs = self._stages[key]
         workers = session.cores() if device == "cpu" else 1
         return Sweeper(
             programs,
@@ -656,26 +738,9 @@ class Network:
             workers,
         )
 
-    def _parts(
-        self,
-    ) -> tuple[Graph, Labels, str, Mapping[str, Array], Mapping[str, tuple[int, ...]]]:
-        """What programs are made from."""
-        study = self._study
-        return study.model.graph, study.labels, self.input_name, study.contents, study.shapes
-
-    def _lanes(self, precision: str, memory: int) -> int:
-        """How many places to walk at once: enough to share out a step's overhead, few enough to keep the memory small.
-
-        On a VGG8 of 29,000 units 1, 8, 16, 32 and 64 lanes walk 950, 2660, 2710, 3070 and 2900 regions per second.
-        """
-        size = max(self.units, prod(self.input_shape), 1)
-        # A lane takes some 30 numbers per unit.
-        fitting = memory // (30 * np.dtype(PRECISIONS[precision]).itemsize * size)
-        return int(np.clip(min(2 ** int(np.log2(max(1_200_000 / size, 1))), fitting), 1, 64))
-
-    def _evaluate(self, precision: str, device: str) -> Evaluate:
+    def _evaluate(self, precision: str, device: str, lowering: str) -> Evaluate:
         """Evaluates the programs for a walk, under the names of the one that takes its steps."""
-        program, _ = self._runner(STEP, precision, device, sizes=False)
+        program, _ = self._runner(STEP, precision, device, sizes=False, lowering=lowering)
 
         def evaluate(
             points: Array,
@@ -685,7 +750,8 @@ class Network:
             sizes: bool = False,
         ) -> Evaluation:
             sizes = sizes or pattern is None
-            used, runner = self._runner(FRESH if pattern is None else STEP, precision, device, sizes=sizes)
+            mode = FRESH if pattern is None else STEP
+            used, runner = self._runner(mode, precision, device, sizes=sizes, lowering=lowering)
             feeds: dict[str, Array] = {linearize.POINT: points, linearize.DIRECTION: directions}
             if pattern is not None:
                 feeds.update(zip((group.state for group in used.groups), pattern, strict=True))
@@ -713,10 +779,13 @@ class Network:
         total: int,
         seconds: float,
         precision: str,
+        device: str,
+        lowering: str,
     ) -> Walk:
         """A segment's walk with its self-check; evaluations and time are shared out by regions."""
         share = (len(result.t) - 1) / total
-        error, tolerance, compared = self._compare(result, start, end, precision, runner.lanes)
+        judge = self._judge(precision, device, lowering)
+        error, tolerance, compared = self._compare(result, start, end, precision, runner.lanes, judge)
         check = SelfCheck(result.contradictions, result.mismatches, error, tolerance, compared)
         return Walk(
             t=result.t,
@@ -732,11 +801,18 @@ class Network:
         )
 
     def _compare(
-        self, result: SegmentResult, start: NDArray[np.float64], end: NDArray[np.float64], precision: str, lanes: int
+        self,
+        result: SegmentResult,
+        start: NDArray[np.float64],
+        end: NDArray[np.float64],
+        precision: str,
+        lanes: int,
+        sized: session.Session,
     ) -> tuple[float, float, int]:
         """The largest difference from the original model at the ends, and at some edges and midpoints in between.
 
         With it comes what rounding explains there: the largest such number, or the smallest of those exceeded.
+        ``sized``: the program of :meth:`_judge`.
         """
         edges = result.t
         picks = np.unique(np.linspace(0, len(edges) - 1, COMPARED_POINTS // 2).astype(int))
@@ -748,7 +824,7 @@ class Network:
         exact = np.stack([self.original(point) for point in points])
         if not np.isfinite(exact).all():
             return float("inf"), 0.0, len(places)
-        rounding, sized = self._rounding(precision), self._judge(precision)
+        rounding = self._rounding(precision)
         directions = np.broadcast_to(end - start, points.shape)
         position = sized.outputs.index(linearize.SIZE)
         parts = []
@@ -766,9 +842,11 @@ class Network:
         tolerance = exceeded.min() if exceeded.size else allowed.max(initial=0.0)
         return float(errors.max(initial=0.0)), float(tolerance), len(places)
 
-    def _judge(self, precision: str) -> session.Session:
+    def _judge(self, precision: str, device: str, lowering: str) -> session.Session:
         """The program whose sizes the outputs are judged by: single precision will do, but for their squares."""
-        return self._runner(FRESH, "single", "cpu", sizes=True, doubt=self._rounding(precision))[1]
+        # Sizes tell of how numbers are lowered, where they are.
+        used = lowering if (precision, device) == ("double", "cpu") else PLAIN
+        return self._runner(FRESH, "single", "cpu", sizes=True, doubt=self._rounding(precision), lowering=used)[1]
 
     def _rounding(self, precision: str) -> float:
         """What explains differences between a walk and the original, which computes in its least precise type."""

@@ -83,7 +83,8 @@ def inspect_report(inspection: Inspection) -> list[RenderableType]:
     for name, text in rows:
         heading.add_row(name, Text(clean(text)))
 
-    nodes = _table("#", "node", "operator", "output shape", "kind", "units")
+    lowered = any(node.lowering for node in inspection.nodes)
+    nodes = _table("#", "node", "operator", "output shape", "kind", "units", *(["lowering"] if lowered else []))
     for column in (0, 5):
         nodes.columns[column].justify = "right"
         nodes.columns[column].no_wrap = True
@@ -96,6 +97,7 @@ def inspect_report(inspection: Inspection) -> list[RenderableType]:
             shape_text(node.shape),
             Text(node.kind, style=_KIND_STYLES.get(node.kind, "")),
             str(node.units) if node.units else "",
+            *([node.lowering] if lowered else []),
         )
     parts: list[RenderableType] = [heading, nodes]
     lines = [f"notice: {notice}" for notice in inspection.notices]

@@ -22,8 +22,10 @@ from lronnx.linearize import DIRECTION, POINT, SLOPE, VALUE, emitter_for, evalua
 from lronnx.onnx_io import PROGRAM_OPSET
 from lronnx.ops import Kind, OpRule
 from lronnx.ops.emitter import LANES, Emitter, Lanes, row_major_order
+from lronnx.ops.lowering import Plan
 from lronnx.ops.record import Choice, Kinks
 from lronnx.ops.switching import emit_value
+from lronnx.passes import Source
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ class Bend:
 
 
 @dataclass(frozen=True)
-class Source:
+class Input:
     """An input of a stage's program: the tensor ``tensor`` of the network, one row after another of ``physical``.
 
     ``bend``: the switching node that makes it, None if it was exported by an earlier stage, or is the network's input.
@@ -86,28 +88,27 @@ class Stage:
     """
 
     graph: Graph
-    sources: tuple[Source, ...]
+    sources: tuple[Input, ...]
     bends: tuple[Bend, ...]
     exports: tuple[tuple[str, str], ...]
     work: float = 0.0
 
 
 def cut(
-    source: Graph,
-    labels: Labels,
+    source: Source,
     input_name: str,
-    contents: Mapping[str, Array],
-    shapes: Mapping[str, tuple[int, ...]],
     *,
     dtype: str,
     convolves: Collection[str],
+    plan: Plan,
 ) -> tuple[Stage, ...]:
     """The stages of a network in order; the last one's only output is SLOPE, (rows, outputs).
 
-    Arguments as of :func:`lronnx.linearize.build`. There is no stage if the output does not depend on the input. Raises
-    ModelError if a program is not valid.
+    ``dtype``, ``convolves`` and ``plan`` as of :func:`lronnx.linearize.build`. There is no stage if the output does not
+    depend on the input. Raises ModelError if a program is not valid.
     """
-    nodes = list(evaluated(source, labels))
+    labels, contents, shapes = source.labels, source.contents, source.shapes
+    nodes = list(evaluated(source.graph, labels))
     levels = _levels(nodes, labels, input_name)
     if labels.output not in levels:
         return ()
@@ -120,18 +121,18 @@ def cut(
     stages: list[Stage] = []
     works: list[int] = []
     for level in range(last + 1):
-        e = emitter_for(source, labels, shapes, dtype, convolves, "")
+        e = emitter_for(source.graph, labels, shapes, dtype, convolves, plan, "")
         inside = [(node, rule) for node, rule in nodes if first_use.get(node.label) == level]
         made_here = {name for node, _ in inside if labels.kinds[node.label] is Kind.AFFINE for name in node.outputs}
         read = {labels.output} if level == last else set()
         for node, rule in inside:
             read.update(_reads(node, rule, labels))
-        sources: list[Source] = []
+        sources: list[Input] = []
         inputs: list[Value] = []
         for name, (lanes, bend) in known.items():
             if name in read and name not in made_here:
                 given = e.fresh(DIRECTION if name == input_name else f"slope of {name}")
-                sources.append(Source(given, name, lanes.physical, bend))
+                sources.append(Input(given, name, lanes.physical, bend))
                 inputs.append(Value(given, dtype, (LANES, *lanes.physical)))
                 e.slopes[name] = Lanes(given, lanes.shape, lanes.order)
         e.first_input = inputs[0].name
@@ -192,24 +193,23 @@ class Values:
 
 
 def values(
-    source: Graph,
-    labels: Labels,
+    source: Source,
     input_name: str,
-    contents: Mapping[str, Array],
-    shapes: Mapping[str, tuple[int, ...]],
     *,
     dtype: str,
     convolves: Collection[str],
+    plan: Plan,
 ) -> Values:
     """The network with everything shown that its units switch by. Arguments and errors as of :func:`cut`."""
-    e = emitter_for(source, labels, shapes, dtype, convolves, "")
+    labels, contents, shapes = source.labels, source.contents, source.shapes
+    e = emitter_for(source.graph, labels, shapes, dtype, convolves, plan, "")
     point = e.fresh(POINT)
     e.first_input = point
     inputs = [Value(point, dtype, (LANES, *shapes[input_name]))]
     e.values[input_name] = Lanes(point, shapes[input_name], row_major_order(len(shapes[input_name])))
     functions: dict[str, tuple[str, tuple[int, ...]]] = {}
     outputs: dict[str, Value] = {}
-    for node, rule in evaluated(source, labels):
+    for node, rule in evaluated(source.graph, labels):
         e.scope(node.label)
         operands = [operand_of(name, e.values, contents) for name in node.inputs]
         if not any(prod(shapes[name]) for name in node.outputs if name):
@@ -229,7 +229,7 @@ def values(
     result = e.values[labels.output] if labels.output in e.values else e.held(contents[labels.output], False)
     flat = e.reshape(e.row_major(result), (result.size,))
     shown = [Value(e.rename(flat.name, VALUE), dtype, (LANES, flat.size)), *outputs.values()]
-    return Values(e.program(source.name or "network", inputs, shown, PROGRAM_OPSET), functions)
+    return Values(e.program(source.graph.name or "network", inputs, shown, PROGRAM_OPSET), functions)
 
 
 def _reads(node: Node, rule: OpRule, labels: Labels) -> set[str]:

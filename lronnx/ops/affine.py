@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import string
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import prod
 
 import numpy as np
 
-from lronnx.graph import Array, Node
+from lronnx.graph import Array, Attribute, Node, freeze
 from lronnx.ops.emitter import Emitter, Lanes, row_major_order
 from lronnx.ops.record import (
     EmitRule,
@@ -254,6 +254,19 @@ def _gemm(e: Emitter, node: Node, operands: Operands, slope: bool) -> list[Lanes
     return [e.add(product, beta * bias.astype(np.float64), slope)]
 
 
+def _absorb_in_gemm(
+    node: Node, operands: Sequence[Array | None], factor: Array, term: Array
+) -> tuple[Mapping[str, Attribute], tuple[Array, Array]] | None:
+    bias = operands[2] if node.input(2) else np.zeros(())
+    weight = operands[1]
+    if weight is None or bias is None:
+        return None
+    across = factor[:, None] if node.attributes.get("transB", 0) else factor
+    beta = real(node.attributes.get("beta"), 1.0)
+    shifted = beta * bias.astype(np.float64) * factor + term
+    return freeze({**node.attributes, "beta": 1.0}), (weight.astype(np.float64) * across, shifted)
+
+
 def transpose(x: Lanes, permutation: Sequence[int]) -> Lanes:
     """Another order of the network's axes: no data moves, only the book-keeping."""
     shape = tuple(x.shape[axis] for axis in permutation)
@@ -302,6 +315,7 @@ register(
         "Gemm",
         _gemm_verdict,
         _gemm,
+        absorb=_absorb_in_gemm,
         samples=(
             Sample(((1, 4), _weights(3, 4), _weights(3)), {"transB": 1}),
             Sample(((4, 2), _weights(4, 3), _weights(2, 1)), {"transA": 1, "alpha": 0.5, "beta": 2.0}),
@@ -365,14 +379,20 @@ register(
 # ---- normalisation
 
 
-def _batch_normalization(e: Emitter, node: Node, operands: Operands, slope: bool) -> list[Lanes]:
-    x, *rest = operands
-    assert isinstance(x, Lanes)
-    scale, bias, mean, variance = (np.asarray(a, dtype=np.float64) for a in rest)
+def _normalization(node: Node, operands: Sequence[object]) -> tuple[Array, Array]:
+    """Factor and term per channel."""
+    scale, bias, mean, variance = (np.asarray(a, dtype=np.float64) for a in operands[1:])
     factor = scale / np.sqrt(variance + real(node.attributes.get("epsilon"), 1e-5))
+    return factor, bias - mean * factor
+
+
+def _batch_normalization(e: Emitter, node: Node, operands: Operands, slope: bool) -> list[Lanes]:
+    x = operands[0]
+    assert isinstance(x, Lanes)
+    factor, term = _normalization(node, operands)
     per_channel = (-1,) + (1,) * (len(x.shape) - 2)
     scaled = e.elementwise("Mul", x, factor.reshape(per_channel))
-    return [e.add(scaled, (bias - mean * factor).reshape(per_channel), slope)]
+    return [e.add(scaled, term.reshape(per_channel), slope)]
 
 
 def _batch_normalization_verdict(node: Node, facts: Facts) -> Verdict:
@@ -389,6 +409,7 @@ register(
         "BatchNormalization",
         _batch_normalization_verdict,
         _batch_normalization,
+        per_channel=_normalization,
         samples=(
             Sample(((1, 3, 2, 2), _weights(3), _weights(3), _weights(3), _positive), opset=15),
             Sample(((2, 3), _weights(3), _weights(3), _weights(3), _positive), {"epsilon": 1e-3}, opset=15),

@@ -14,11 +14,15 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from math import prod
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lronnx.graph import Array, Graph, Node, Value, freeze
 from lronnx.ops.record import Lookup
+
+if TYPE_CHECKING:
+    from lronnx.ops.lowering import Plan
 
 LANES = "lanes"
 # An operator that every device runs in double precision, to try a device out.
@@ -70,7 +74,7 @@ class Emitter:
     ``dtype``: of all floating-point tensors. ``convolves``: for which types the runtime has convolution
     kernels; for others convolutions are lowered to matrix products. ``probe`` runs one node on arrays.
     ``shapes``: of the source network's tensors, one sample each. ``squares``: in which type squares are written, whose
-    range is twice that of numbers; the same as ``dtype`` if it is not given.
+    range is twice that of numbers; the same as ``dtype`` if it is not given. ``plan``: how convolutions are lowered.
     """
 
     def __init__(
@@ -81,6 +85,7 @@ class Emitter:
         opset: int,
         probe: Callable[[Node, Sequence[Array | None]], list[Array]],
         lookup: Lookup,
+        plan: Plan,
         squares: str = "",
     ) -> None:
         self.dtype = np.dtype(dtype)
@@ -90,6 +95,7 @@ class Emitter:
         self.opset = opset
         self.probe = probe
         self.lookup = lookup
+        self.plan = plan
         self.values: dict[str, Lanes] = {}
         self.slopes: dict[str, Lanes] = {}
         self.nodes: list[Node] = []
@@ -124,6 +130,11 @@ class Emitter:
             self._squaring = False
 
     @property
+    def squaring(self) -> bool:
+        """Whether squares are written now."""
+        return self._squaring
+
+    @property
     def native(self) -> bool:
         """Whether the runtime convolves in the type that is written now."""
         return self.dtype.name in self.convolves
@@ -138,6 +149,11 @@ class Emitter:
     def scope(self, label: str) -> None:
         """Name the tensors that follow after a node of the network."""
         self._scope = label
+
+    @property
+    def label(self) -> str:
+        """Of the node of the network that is written now."""
+        return self._scope
 
     def fresh(self, hint: str) -> str:
         """A tensor name that is not in use yet."""

@@ -58,6 +58,13 @@ class Lookup:
     memory: dict[tuple[str, str], Any] = field(default_factory=dict, compare=False)
 
 
+# What a node scales each channel (axis 1) of its first operand by, and then adds to it, given its constant operands.
+PerChannel = Callable[[Node, Sequence["Array | None"]], "tuple[Array, Array]"]
+# Given a node's constant operands (None for others), a factor and a term per channel: its attributes and constant
+# operands, the weights and a bias, with which it scales and shifts its output itself; None where it cannot.
+Absorb = Callable[
+    [Node, Sequence["Array | None"], Array, Array], "tuple[Mapping[str, Attribute], tuple[Array, Array]] | None"
+]
 # A verdict is a kind, or the reason for which the node is refused.
 Verdict = Kind | str
 
@@ -123,7 +130,9 @@ class OpRule:
     operands only the shape or the type does); ``varies``: the outputs that depend on these; ``reads``: the inputs that
     the rules above are written with. ``random``: whether the operator is random, even if nothing it reads varies;
     ``infinite``: whether its constant operands may hold infinities. ``tail``: may be cut off at the network's output;
-    ``follows_tail``: may stand behind such an operator there.
+    ``follows_tail``: may stand behind such an operator there. ``compares``: switches between elements of one operand,
+    many of which may be exactly the same, as in the border of an image. ``per_channel`` and ``absorb``: for
+    :func:`lronnx.passes.fold`.
     """
 
     op_type: str
@@ -138,6 +147,9 @@ class OpRule:
     varies: Callable[[Node], Sequence[str]] = lambda node: node.outputs
     random: Callable[[Node, Facts], bool] = lambda node, facts: False
     follows_tail: bool = False
+    compares: bool = False
+    per_channel: PerChannel | None = None
+    absorb: Absorb | None = None
     samples: tuple[Sample, ...] = ()
 
 

@@ -613,13 +613,14 @@ _folds = (
 )
 register(OpRule("Max", switching(), switch=_extreme(1), infinite=True, samples=_extremes))
 register(OpRule("Min", switching(), switch=_extreme(-1), infinite=True, samples=_extremes))
-register(OpRule("ReduceMax", switching(0), switch=_reduced(1), samples=_folds))
-register(OpRule("ReduceMin", switching(0), switch=_reduced(-1), samples=_folds))
+register(OpRule("ReduceMax", switching(0), switch=_reduced(1), compares=True, samples=_folds))
+register(OpRule("ReduceMin", switching(0), switch=_reduced(-1), compares=True, samples=_folds))
 register(
     OpRule(
         "GlobalMaxPool",
         switching(0),
         switch=_reduced(1),
+        compares=True,
         samples=(Sample(((1, 2, 3, 4),)), Sample(((2, 3, 5),))),
     )
 )
@@ -628,6 +629,7 @@ register(
         "MaxPool",
         switching(0),
         switch=_max_pool,
+        compares=True,
         samples=(
             Sample(((1, 2, 6, 6),), {"kernel_shape": (2, 2), "strides": (2, 2)}),
             Sample(((1, 2, 7, 6),), {"kernel_shape": (3, 2), "pads": (1, 0, 1, 1), "strides": (2, 1)}),

@@ -1,24 +1,20 @@
 """Affine operators with a spatial window: convolutions, average pooling, resizing.
 
-onnxruntime's CPU provider has no double-precision kernel for any of them. In double precision a convolution
-becomes one matrix product over columns that are gathered from a channels-last tensor: the columns of ``tile``
-neighbouring outputs along the last spatial axis are taken together, against a banded matrix. A larger tile
-copies less and multiplies more zeros; few output channels want a large one. Measured (3x3, two cores, batch
-16, GFLOP/s of the direct formula): 6 channels 32x32: tile 1 13, tile 2 25, tile 4 26; 16 channels 16x16: 54, 60,
-35; 64 channels 8x8: 93, 74, 32. (The same columns from Slice and Concat: 15, 24, 23; 44, 47, 36; 72, 63, 43.)
+onnxruntime's CPU provider has no double-precision kernel for any of them. What convolutions become there is the matter
+of :mod:`lronnx.ops.lowering`.
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import ceil, floor, prod
 
 import numpy as np
 
-from lronnx.graph import Array, Node
+from lronnx.graph import Array, Attribute, Node
 from lronnx.ops.emitter import Emitter, Lanes, row_major_order
-from lronnx.ops.record import Facts, OpRule, Sample, Verdict, ints, number, only, real, register
+from lronnx.ops.lowering import Convolution, lower
+from lronnx.ops.record import Absorb, Facts, OpRule, Sample, Verdict, ints, number, only, real, register
 
 Operands = Sequence["Lanes | Array | None"]
 _random = np.random.default_rng(20220329)
@@ -56,168 +52,33 @@ def window_of(
 # ---- convolution
 
 
-def convolve(
-    e: Emitter,
-    x: Lanes,
-    weight: Array,
-    strides: Sequence[int],
-    dilations: Sequence[int],
-    pads: Sequence[Sequence[int]],
-    groups: int,
-    bias: Array | None = None,
-) -> Lanes:
+def convolve(e: Emitter, x: Lanes, weight: Array, c: Convolution, bias: Array | None = None) -> Lanes:
     """Cross-correlation of (B, C, spatial...) with weights (O, C / groups, kernel...), plus a bias (O,)."""
-    batch, channels, *size = x.shape
-    outputs, _, *kernel = weight.shape
-    extents = [d * (k - 1) + 1 for d, k in zip(dilations, kernel, strict=True)]
-    out = [(n + sum(p) - extent) // s + 1 for n, p, extent, s in zip(size, pads, extents, strides, strict=True)]
-    shape = (batch, outputs, *out)
+    shape = (c.batch, c.outputs, *c.out)
     e.multiplications += prod(shape) * prod(weight.shape[1:])
     if e.native:
-        flat = e.view(e.row_major(x).name, (channels, *size))
-        widths = [(p[0], p[1]) for p in pads]
+        flat = e.view(e.row_major(x).name, (c.channels, *c.size))
+        widths = c.pads
         if min(min(width) for width in widths) < 0:
             # The operator itself crops nothing.
-            flat = e.pad(flat, len(size) + 2, {i + 2: width for i, width in enumerate(widths)})
-            widths = [(0, 0)] * len(size)
+            flat = e.pad(flat, len(c.size) + 2, {i + 2: width for i, width in enumerate(widths)})
+            widths = ((0, 0),) * len(c.size)
         added = () if bias is None else (e.constant(bias, "bias"),)
         made = e.one(
             "Conv",
             flat,
             e.constant(weight, "weight"),
             *added,
-            kernel_shape=tuple(kernel),
-            strides=tuple(strides),
-            dilations=tuple(dilations),
+            kernel_shape=c.kernel,
+            strides=c.strides,
+            dilations=c.dilations,
             pads=tuple(width[side] for side in (0, 1) for width in widths),
-            group=groups,
+            group=c.groups,
         )
-        if batch == 1:
+        if c.batch == 1:
             e.computed(made, shape[1:])
         return Lanes(e.view(made, shape), shape, row_major_order(len(shape)))
-    # Channels last: (lanes, B, spatial..., C).
-    spatial = len(size)
-    order = (0, *range(2, spatial + 2), 1)
-    x = e.reorder(x, order)
-    if groups > 1:
-        made = _grouped(e, x, weight, strides, dilations, pads, groups, out)
-        return _biased(e, Lanes(made, shape, order), bias)
-    tile = _tile(outputs, kernel[-1], strides[-1], dilations[-1], out[-1])
-    span = tile + kernel[-1] - 1 if tile > 1 else kernel[-1]
-    chunks = ceil(span / tile)
-    # Blocks of ``tile`` neighbouring places along the last axis are gathered as wholes: pad it to full blocks.
-    room = [[p[0], p[1]] for p in pads]
-    if tile > 1:
-        room[-1][1] = (out[-1] + (chunks - 1) * tile) - size[-1] - room[-1][0]
-    padded = e.pad(x.name, spatial + 3, {i + 2: (p[0], p[1]) for i, p in enumerate(room)})
-    sizes = [n + sum(p) for n, p in zip(size, room, strict=True)]
-    table = _block_table(sizes, out, kernel, strides, dilations, tile, chunks)
-    matrix = _banded(weight, tile, chunks)
-    if np.array_equal(table, np.arange(prod(sizes))[:, None]):
-        made = e.one("MatMul", padded, e.constant(matrix, "weight"))
-        return _biased(e, Lanes(made, shape, order), bias)
-    blocks = e.view(padded, (prod(sizes) // tile, tile * channels))
-    columns = e.one("Gather", blocks, e.constant(table, "table"), axis=1)
-    columns = e.view(columns, (table.shape[0], table.shape[1] * tile * channels))
-    made = e.one("MatMul", columns, e.constant(matrix, "weight"))
-    if bias is not None:
-        made = e.one("Add", made, e.constant(np.tile(bias, tile), "bias"))
-    if batch == 1:
-        e.computed(made, (table.shape[0], tile * outputs))
-    return Lanes(e.view(made, (batch, *out, outputs)), shape, order)
-
-
-def _biased(e: Emitter, made: Lanes, bias: Array | None) -> Lanes:
-    return made if bias is None else e.elementwise("Add", made, bias.reshape(-1, *(1,) * (len(made.shape) - 2)))
-
-
-def _block_table(
-    sizes: Sequence[int],
-    out: Sequence[int],
-    kernel: Sequence[int],
-    strides: Sequence[int],
-    dilations: Sequence[int],
-    tile: int,
-    chunks: int,
-) -> Array:
-    """Which blocks of a padded tensor each row of the columns is made of, (rows, blocks per row)."""
-    per_axis: list[Array] = []
-    for i in range(len(out) - 1):
-        starts = np.arange(out[i]) * strides[i]
-        per_axis.append(starts[:, None] + np.arange(kernel[i]) * dilations[i])
-    if tile > 1:
-        per_axis.append(np.arange(out[-1] // tile)[:, None] + np.arange(chunks))
-    else:
-        per_axis.append((np.arange(out[-1]) * strides[-1])[:, None] + np.arange(kernel[-1]) * dilations[-1])
-    table = np.zeros((1, 1), np.int64)
-    counts = [*sizes[:-1], sizes[-1] // tile]
-    for places, count in zip(per_axis, counts, strict=True):
-        table = table[:, None, :, None] * count + places[None, :, None, :]
-        table = table.reshape(table.shape[0] * table.shape[1], -1)
-    return table
-
-
-def _tile(outputs: int, kernel: int, stride: int, dilation: int, width: int) -> int:
-    """How many neighbouring outputs share one row of the matrix product (see the module's table)."""
-    if kernel == 1 or stride != 1 or dilation != 1:
-        return 1
-    wanted = 4 if outputs <= 8 else 2 if outputs <= 32 else 1
-    while wanted > 1 and width % wanted:
-        wanted //= 2
-    return wanted
-
-
-def _banded(weight: Array, tile: int, chunks: int) -> Array:
-    """The matrix from gathered blocks (outer taps, chunks * tile places, channels) to (tile, outputs)."""
-    outputs, channels, *kernel = weight.shape
-    outer = prod(kernel[:-1])
-    taps = weight.reshape(outputs, channels, outer, kernel[-1]).astype(np.float64)
-    matrix = np.zeros((outer, chunks * tile, channels, tile, outputs))
-    for place in range(tile):
-        for tap in range(kernel[-1]):
-            matrix[:, place + tap, :, place, :] = taps[:, :, :, tap].transpose(2, 1, 0)
-    return matrix.reshape(outer * chunks * tile * channels, tile * outputs)
-
-
-def _grouped(
-    e: Emitter,
-    x: Lanes,
-    weight: Array,
-    strides: Sequence[int],
-    dilations: Sequence[int],
-    pads: Sequence[Sequence[int]],
-    groups: int,
-    out: Sequence[int],
-) -> str:
-    """A grouped convolution of a channels-last tensor: the matrix products of all groups."""
-    outputs, inside, *kernel = weight.shape
-    places, channels = (x.shape[0], *out), x.shape[1]
-    padded = e.pad(x.name, len(x.shape) + 1, {i + 2: (p[0], p[1]) for i, p in enumerate(pads)})
-    taps: list[str] = []
-    for offset in itertools.product(*(range(k) for k in kernel)):
-        starts = [o * d for o, d in zip(offset, dilations, strict=True)]
-        ranges = {
-            i + 2: (start, start + (n - 1) * stride + 1, stride)
-            for i, (start, n, stride) in enumerate(zip(starts, out, strides, strict=True))
-        }
-        taps.append(e.slice(padded, ranges))
-    if inside == 1:
-        # Depthwise: a multiply-add per tap beats a matrix product of inner size 1.
-        flat = weight.reshape(outputs, -1)
-        each = outputs // groups
-        if each > 1:
-            index = e.constant(np.repeat(np.arange(channels), each), "indices")
-            taps = [e.one("Gather", tap, index, axis=len(places) + 1) for tap in taps]
-        terms = [e.one("Mul", tap, e.constant(flat[:, i], "weight")) for i, tap in enumerate(taps)]
-        return terms[0] if len(terms) == 1 else e.one("Sum", *terms)
-    parts = [e.view(tap, (*places, groups, inside)) for tap in taps]
-    columns = e.concat(parts, len(places) + 2)
-    columns = e.view(columns, (prod(places), groups, len(taps) * inside))
-    columns = e.one("Transpose", columns, perm=(0, 2, 1, 3))
-    matrix = weight.reshape(groups, outputs // groups, inside, -1).transpose(0, 3, 2, 1)
-    matrix = matrix.reshape(1, groups, len(taps) * inside, outputs // groups)
-    made = e.one("Transpose", e.one("MatMul", columns, e.constant(matrix, "weight")), perm=(0, 2, 1, 3))
-    return e.view(made, (*places, outputs))
+    return Lanes(lower(e, e.reorder(x, c.order).name, c, weight, bias), shape, c.order)
 
 
 def _bias(operands: Operands, slope: bool) -> Array | None:
@@ -229,13 +90,42 @@ def _bias(operands: Operands, slope: bool) -> Array | None:
     return bias.ravel() if np.any(bias) else None
 
 
+def convolution_of(node: Node, shapes: Mapping[str, tuple[int, ...]]) -> Convolution | None:
+    """The convolution that is computed for a node, given one sample's shapes; None for a node that is none."""
+    if node.op_type not in ("Conv", "ConvTranspose") or node.domain:
+        return None
+    (batch, channels, *size), weight = shapes[node.inputs[0]], shapes[node.inputs[1]]
+    groups = number(node.attributes.get("group"), 1)
+    kernel, spatial = weight[2:], len(size)
+    if node.op_type == "Conv":
+        strides, dilations, pads = window_of(node, size, kernel)
+        steps, outputs = tuple(strides), weight[0]
+    else:
+        # As a convolution of what has zeros between the inputs, the kernel turned round.
+        stretches = ints(node.attributes.get("strides"), (1,) * spatial)
+        dilations = list(ints(node.attributes.get("dilations"), (1,) * spatial))
+        extents = [d * (k - 1) + 1 for d, k in zip(dilations, kernel, strict=True)]
+        out = shapes[node.outputs[0]][2:]
+        full = [s * (n - 1) + extent for s, n, extent in zip(stretches, size, extents, strict=True)]
+        size = [s * n for s, n in zip(stretches, size, strict=True)]
+        # Padded by extent - 1 in front, a convolution yields the full result: less so cuts it, and the rest of the
+        # output's size is made up behind (negative where the full result is cut there).
+        pads = [
+            [extent - 1 - begin, begin + n_out - n]
+            for extent, begin, n_out, n in zip(extents, _cut_in_front(node, full, out), out, size, strict=True)
+        ]
+        steps, outputs = (1,) * spatial, weight[1] * groups
+    pairs = tuple((begin, end) for begin, end in pads)
+    return Convolution(batch, channels, outputs, tuple(size), kernel, steps, tuple(dilations), pairs, groups)
+
+
 def _conv(e: Emitter, node: Node, operands: Operands, slope: bool) -> list[Lanes]:
     x, weight = operands[0], operands[1]
     assert isinstance(x, Lanes)
     assert isinstance(weight, np.ndarray)
-    strides, dilations, pads = window_of(node, x.shape[2:], weight.shape[2:])
-    groups = number(node.attributes.get("group"), 1)
-    return [convolve(e, x, weight, strides, dilations, pads, groups, _bias(operands, slope))]
+    convolution = convolution_of(node, e.shapes)
+    assert convolution is not None
+    return [convolve(e, x, weight, convolution, _bias(operands, slope))]
 
 
 def _conv_transpose(e: Emitter, node: Node, operands: Operands, slope: bool) -> list[Lanes]:
@@ -243,19 +133,12 @@ def _conv_transpose(e: Emitter, node: Node, operands: Operands, slope: bool) -> 
     x, weight = operands[0], operands[1]
     assert isinstance(x, Lanes)
     assert isinstance(weight, np.ndarray)
-    spatial = len(x.shape) - 2
-    groups = number(node.attributes.get("group"), 1)
-    kernel = weight.shape[2:]
-    strides = ints(node.attributes.get("strides"), (1,) * spatial)
-    dilations = ints(node.attributes.get("dilations"), (1,) * spatial)
-    extents = [d * (k - 1) + 1 for d, k in zip(dilations, kernel, strict=True)]
-    out = e.shapes[node.outputs[0]][2:]
-    full = [s * (n - 1) + extent for s, n, extent in zip(strides, x.shape[2:], extents, strict=True)]
-    begins = _cut_in_front(node, full, out)
-    order = (0, *range(2, spatial + 2), 1)
-    x = e.reorder(x, order)
+    convolution = convolution_of(node, e.shapes)
+    assert convolution is not None
+    spatial, groups = len(x.shape) - 2, convolution.groups
+    x = e.reorder(x, convolution.order)
     name, sizes = x.name, list(x.shape[2:])
-    for i, stride in enumerate(strides):
+    for i, stride in enumerate(ints(node.attributes.get("strides"), (1,) * spatial)):
         if stride == 1:
             continue
         # Every input is followed by stride - 1 zeros, the last one too.
@@ -264,18 +147,34 @@ def _conv_transpose(e: Emitter, node: Node, operands: Operands, slope: bool) -> 
         name = e.pad(name, spatial + 4, {i + 3: (0, stride - 1)})
         sizes[i] *= stride
         name = e.view(name, (x.shape[0], *sizes, x.shape[1]))
-    stretched = Lanes(name, (x.shape[0], x.shape[1], *sizes), order)
-    # Padded by extent - 1 in front, a convolution yields the full result: less so cuts it, and the rest of the
-    # output's size is made up behind (negative where the full result is cut there).
-    pads = [
-        (extent - 1 - begin, begin + n_out - size)
-        for extent, begin, n_out, size in zip(extents, begins, out, sizes, strict=True)
-    ]
+    stretched = Lanes(name, (x.shape[0], x.shape[1], *sizes), convolution.order)
     inputs, each = weight.shape[:2]
     turned = weight[(slice(None), slice(None), *(slice(None, None, -1),) * spatial)]
-    turned = turned.reshape(groups, inputs // groups, each, *kernel).swapaxes(1, 2)
-    turned = turned.reshape(groups * each, inputs // groups, *kernel)
-    return [convolve(e, stretched, turned, (1,) * spatial, dilations, pads, groups, _bias(operands, slope))]
+    turned = turned.reshape(groups, inputs // groups, each, *convolution.kernel).swapaxes(1, 2)
+    turned = turned.reshape(groups * each, inputs // groups, *convolution.kernel)
+    return [convolve(e, stretched, turned, convolution, _bias(operands, slope))]
+
+
+def _absorb(*, channels_axis: int) -> Absorb:
+    """``channels_axis``: of the weights, along which one group's outputs lie."""
+
+    def absorb(
+        node: Node, operands: Sequence[Array | None], factor: Array, term: Array
+    ) -> tuple[Mapping[str, Attribute], tuple[Array, Array]] | None:
+        weight, bias = operands[1], operands[2] if node.input(2) else np.zeros(1)
+        if weight is None or bias is None:
+            return None
+        weight = weight.astype(np.float64)
+        if channels_axis == 0:
+            weight = weight * factor.reshape(-1, *(1,) * (weight.ndim - 1))
+        else:
+            # (groups * inputs of one, outputs of one, kernel...)
+            groups = number(node.attributes.get("group"), 1)
+            apart = weight.reshape(groups, -1, *weight.shape[1:])
+            weight = (apart * factor.reshape(groups, 1, -1, *(1,) * (weight.ndim - 2))).reshape(weight.shape)
+        return node.attributes, (weight, bias.astype(np.float64) * factor + term)
+
+    return absorb
 
 
 def _cut_in_front(node: Node, full: Sequence[int], out: Sequence[int]) -> list[int]:
@@ -299,6 +198,7 @@ register(
         "Conv",
         only(0),
         _conv,
+        absorb=_absorb(channels_axis=0),
         samples=(
             Sample(((1, 3, 8, 8), _weights(4, 3, 3, 3), _weights(4)), {"pads": (1, 1, 1, 1)}),
             Sample(((1, 3, 8, 8), _weights(12, 3, 3, 3)), {"pads": (1, 0, 2, 1)}),
@@ -318,6 +218,7 @@ register(
         "ConvTranspose",
         only(0),
         _conv_transpose,
+        absorb=_absorb(channels_axis=1),
         samples=(
             Sample(((1, 3, 4, 5), _weights(3, 2, 3, 3), _weights(2)), {"strides": (2, 2), "pads": (1, 1, 1, 1)}),
             Sample(((1, 3, 4, 5), _weights(3, 2, 3, 3)), {"strides": (2, 3), "output_padding": (1, 2)}),
