@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +25,9 @@ Integers = NDArray[np.int64]
 Measure = Callable[[Integers, Integers], tuple[Floats, Floats]]
 # The same, the largest of those in the middle of further rows.
 MeasureRows = Callable[[Integers, Integers, Integers], tuple[Floats, Floats]]
-# Picks numbers from a stage's output, by flat position.
+# Picks numbers from a stage's output, by flat position; takes columns of it, by number.
 Pick = Callable[[Integers], Array]
+Take = Callable[[Integers], Array]
 
 
 # What pads a window is as large as can be, and is never weighed against anything.
@@ -73,8 +75,8 @@ class Rows:
 class Columns:
     """Some numbers of a stage's output, row by row of their chunk: P of them, n rows at most.
 
-    ``row``: (n, P); rows beyond the chunk's last repeat it, with ``width`` 0, and are not ``real``, on which nothing
-    may be found. ``slope``: (n, P).
+    ``row``: (n, P), or (n, 1) of a single chunk, as ``width`` and ``real``; rows beyond a chunk's last repeat it, with
+    ``width`` 0, and are not ``real``: nothing may be found there. ``slope``: (n, P).
     """
 
     row: Integers
@@ -83,16 +85,23 @@ class Columns:
     real: NDArray[np.bool_]
 
     @classmethod
-    def of(cls, rows: Rows, owner: Integers, number: Integers, numbers: int, pick: Pick) -> Columns:
+    def of(cls, rows: Rows, owner: Integers, number: Integers, numbers: int, pick: Pick, take: Take) -> Columns:
+        """``pick`` numbers by flat position, or ``take`` whole columns where there is a single chunk."""
+        if len(rows.first) == 2:
+            row, width = np.arange(len(rows.left))[:, None], (rows.right - rows.left)[:, None]
+            return cls(row, width, take(number).astype(np.float64), np.ones(row.shape, np.bool_))
         count = (rows.first[1:] - rows.first[:-1])[owner]
         offset = np.arange(count.max(initial=1))[:, None]
         last = count - 1
         row = rows.first[owner] + np.minimum(offset, last)
         width = (rows.right - rows.left)[row]
         real = offset <= last
-        if len(rows.first) > 2:
-            width[~real] = 0.0
+        width[~real] = 0.0
         return cls(row, width, pick(row * numbers + number).astype(np.float64), real)
+
+    def row_at(self, offset: Integers, column: Integers) -> Integers:
+        """The rows at some offsets of some columns."""
+        return np.asarray(self.row[offset, 0 if self.row.shape[1] == 1 else column])
 
     def edges(self, start: Floats) -> Floats:
         """Values at the rows' edges, (n + 1, P), from those where the chunk starts."""
@@ -147,14 +156,17 @@ def reachable(
 
     ``limit``: what may be noise; so may be what is more than ``awake``, by chunk: the sizes know nothing of it.
     """
-    towards = np.where(above, -np.minimum(least, 0), np.maximum(most, 0)).astype(np.float64)
-    distance = np.abs(values)
-    near = distance <= lengths[:, None] * towards + limit
-    near |= distance > awake[:, None]
-    # Exactly zero and at rest: below its kink, and stays there.
-    near &= (distance > 0) | (most != 0) | (least != 0) | above
+    # All that a value can become: from the lowest to the highest.
+    lengths = lengths[:, None]
+    lowest = values + lengths * np.minimum(least, 0)
+    highest = values + lengths * np.maximum(most, 0)
+    near = (lowest <= limit) & (highest >= -limit)
+    asleep = np.flatnonzero(awake < np.abs(values).max(axis=1, initial=0.0))
+    near[asleep] |= np.abs(values[asleep]) > awake[asleep, None]
     owner, unit = np.nonzero(near)
-    return owner, unit
+    # Exactly zero and at rest: below its kink, and stays there.
+    moving = (values[owner, unit] != 0) | (most[unit] != 0) | (least[unit] != 0) | above[owner, unit]
+    return owner[moving], unit[moving]
 
 
 def kink_flips(
@@ -183,6 +195,12 @@ def kink_flips(
         travelled = np.cumsum(np.abs(columns.width * slopes), axis=0)
         edges[1:][distance[1:] <= judge.travel * travelled] = 0.0
         distance = np.abs(edges)
+    closest = distance.min(axis=0)
+    if (closest > limit).all() and (distance.max(axis=0) <= awake).all():
+        # The usual case: no edge is anywhere near a kink, and units are on the sides that they were taken to be on.
+        up = edges > 0
+        row, column = np.nonzero((up[1:] != up[:-1]) & columns.real)
+        return _flips_inside(rows, owner, unit, edges, columns, row, column, up[row, column])
     small = (distance <= limit) & (edges != 0)
     # What moves past its kink is in doubt only where it is much closer.
     resting = small[:-1] & small[1:] & (np.abs(slopes) <= judge.doubt * slope_size)
@@ -192,7 +210,7 @@ def kink_flips(
         edges[:, dirty] = _settled(
             edges[:, dirty],
             slopes[:, dirty],
-            columns.row[:, dirty],
+            np.broadcast_to(columns.row, slopes.shape)[:, dirty],
             owner[dirty],
             unit[dirty],
             limit[dirty],
@@ -206,17 +224,33 @@ def kink_flips(
     leaves = np.where(left != 0, left, right) > 0
     reaches = np.where(right != 0, right, left) > 0
     inside_row, inside = np.nonzero((leaves != reaches) & columns.real)
-    t = rows.left[columns.row[inside_row, inside]] - edges[inside_row, inside] / slopes[inside_row, inside]
-    here = columns.row[inside_row, inside]
-    t = np.clip(t, rows.left[here], rows.right[here])
+    found = _flips_inside(rows, owner, unit, edges, columns, inside_row, inside, leaves[inside_row, inside])
     at_row, at_edge = np.nonzero((reaches[:-1] != leaves[1:]) & columns.real[1:])
     wrong = np.flatnonzero(leaves[0] != above)
     pairs = np.concatenate([inside, at_edge])
-    times = np.concatenate([t, rows.left[columns.row[at_row + 1, at_edge]]])
-    before = np.concatenate([leaves[inside_row, inside], reaches[at_row, at_edge]])
+    times = np.concatenate([found.t, rows.left[columns.row_at(at_row + 1, at_edge)]])
+    before = np.concatenate([found.before, reaches[at_row, at_edge]])
     order = np.lexsort((np.concatenate([2 * inside_row, 2 * at_row + 1]), pairs))
     pairs = pairs[order]
     return Flips(owner[pairs], unit[pairs], times[order], before[order], (owner[wrong], unit[wrong], leaves[0][wrong]))
+
+
+def _flips_inside(
+    rows: Rows,
+    owner: Integers,
+    unit: Integers,
+    edges: Floats,
+    columns: Columns,
+    row: Integers,
+    column: Integers,
+    before: NDArray[np.bool_],
+) -> Flips:
+    """Flips inside rows, in their order: where each function is zero."""
+    here = columns.row_at(row, column)
+    t = rows.left[here] - edges[row, column] / columns.slope[row, column]
+    t = np.clip(t, rows.left[here], rows.right[here])
+    nothing = np.zeros(0, np.int64)
+    return Flips(owner[column], unit[column], t, before, (nothing, nothing, nothing > 0))
 
 
 def _settled(
@@ -266,8 +300,7 @@ def _sizes(
     return size, slope_size
 
 
-@dataclass(frozen=True)
-class Passing:
+class Passing(NamedTuple):
     """The winner of a choice passes from one candidate to another."""
 
     owner: int
@@ -344,7 +377,7 @@ def choice_passings(
             for held in _sizes(
                 np.abs(edges[:, :, dirty]).reshape(shape),
                 wide,
-                np.tile(columns.row[:, dirty], candidates),
+                np.tile(np.broadcast_to(columns.row, (count, len(owner)))[:, dirty], candidates),
                 np.tile(owner[dirty], candidates),
                 (np.arange(candidates)[:, None] * units + unit[dirty]).reshape(-1),
                 judge,
@@ -370,11 +403,11 @@ def choice_passings(
         winner = int(winners[p])
         pieces: list[tuple[float, NDArray[np.bool_]]] = []
         for i in np.flatnonzero(changes[:, p]).tolist():
-            begin = float(rows.left[columns.row[i, p]])
+            begin = float(rows.left[columns.row[i, p if columns.row.shape[1] > 1 else 0]])
             if not bent[i, p]:
                 pieces.append((begin, kept[i, :, p]))
                 continue
-            width = float(columns.width[i, p])
+            width = float(columns.width[i, p if columns.width.shape[1] > 1 else 0])
             pieces += [(begin + ahead, members) for ahead, members in _envelope(gaps[i, :, p], slopes[i, :, p], width)]
         first = pieces[0][1]
         if not first[winner]:

@@ -107,12 +107,14 @@ class Interval:
     segment: int
     start: float
     end: float
+    # Evaluations: where, with what outputs and slopes; and what switches. One by one, or all at once as arrays.
     times: list[float] = field(default_factory=list)
-    # Steps to another place.
-    moves: int = 0
     values: list[Floats] = field(default_factory=list)
     slopes: list[Floats] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
+    arrays: tuple[Floats, Floats, Floats, Events] | None = None
+    # Steps to another place.
+    moves: int = 0
     borders: list[Border] = field(default_factory=list)
     final: list[Branches] | None = None
     # Candidates that tie with the winner at the start, (group, unit, candidate): when their tie ended, and how.
@@ -121,6 +123,13 @@ class Interval:
     @property
     def done(self) -> bool:
         return self.final is not None
+
+    def found(self) -> tuple[Floats, Floats, Floats, Events]:
+        """Where it was evaluated, outputs and slopes there, and events."""
+        if self.arrays is not None:
+            return self.arrays
+        held = (np.asarray(self.times), np.asarray(self.values), np.asarray(self.slopes))
+        return *held, np.array(self.events, EVENTS)
 
     # ``final`` is emptied once the sub-interval after it is joined.
 
@@ -194,13 +203,13 @@ class Chain:
         found = self.intervals
         while self._joined < len(found):
             part = found[self._joined]
-            if not len(part.times) or part.start != self.reached:
+            if not (part.times or part.arrays) or part.start != self.reached:
                 return
             if not self._open:
                 if self._joined:
                     at_border, wrong, self._carried = self._join(found[self._joined - 1], part.borders, part.start)
                     self._mismatches += wrong
-                    self._add(at_border, self._count - 1)
+                    self._add(np.array(at_border, EVENTS), self._count - 1)
                     found[self._joined - 1].final = []
                 part.borders = []
                 self._open = True
@@ -211,19 +220,19 @@ class Chain:
             self._joined += 1
 
     def _append(self, part: Interval) -> None:
-        events, self._carried = self._with_history(part)
+        times, values, slopes, events = part.found()
+        events, self._carried = self._with_history(part, events)
         self._add(events, self._count)
-        self._count += len(part.times)
-        self._times.append(np.asarray(part.times))
-        self._values.append(np.asarray(part.values))
-        self._slopes.append(np.asarray(part.slopes))
+        self._count += len(times)
+        self._times.append(times)
+        self._values.append(values)
+        self._slopes.append(slopes)
 
-    def _add(self, events: Sequence[Event], first: int) -> None:
+    def _add(self, events: Events, first: int) -> None:
         """Note events whose steps are numbered from the evaluation ``first`` on."""
         if len(events):
-            table = np.array(events, EVENTS)
-            table["step"] += first
-            self._events.append(table)
+            events["step"] += first
+            self._events.append(events)
 
     def whole(self, value: Floats, borders: Sequence[Border], contradictions: int) -> SegmentResult:
         """A segment that was walked to its end, where it has ``value`` and the pattern was computed afresh."""
@@ -374,17 +383,17 @@ class Chain:
                     # A unit may come to rest on its kink at the border itself. Others are not before the last switch
                     # of the sub-interval that ends here.
                     offset, _ = border.doubt.offsets.get(where, (0.0, 0.0))
-                    when = max(t + offset, part.times[-1])
+                    when = max(t + offset, float(self._times[-1][-1]))
                     events.append(Event(when, 0, index, unit, before + shift, after + shift))
         return events, wrong, history
 
-    def _with_history(self, part: Interval) -> tuple[list[Event], dict[tuple[int, int], int]]:
+    def _with_history(self, part: Interval, events: Events) -> tuple[Events, dict[tuple[int, int], int]]:
         """The sub-interval's events, and the winners at its end, had it begun with the winners carried so far."""
         if not self._carried:
-            return part.events, {}
+            return events, {}
         others: list[Event] = []
         mine: dict[tuple[int, int], list[Event]] = {}
-        for event in part.events:
+        for event in map(Event._make, events.tolist()):
             key = event.group, event.place
             if key in self._carried:
                 mine.setdefault(key, []).append(event)
@@ -401,4 +410,4 @@ class Chain:
             if merged_with != winner:
                 others.append(Event(t, max(step, 0), index, unit, winner, merged_with))
             others += [event for event in mine.get((index, unit), []) if event.step > step]
-        return others, remaining
+        return np.array(others, EVENTS), remaining

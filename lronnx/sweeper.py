@@ -42,7 +42,18 @@ from lronnx.bends import (
     reachable,
 )
 from lronnx.graph import Array
-from lronnx.joining import Border, Branches, Chain, Doubt, Event, Interval, SegmentResult, doubt_of, first_regions
+from lronnx.joining import (
+    EVENTS,
+    Border,
+    Branches,
+    Chain,
+    Doubt,
+    Events,
+    Interval,
+    SegmentResult,
+    doubt_of,
+    first_regions,
+)
 from lronnx.ops.switching import NUMBERS, Group
 from lronnx.regions import Floats
 from lronnx.stages import Bend, Stage
@@ -58,6 +69,10 @@ DEVICE_ROWS = 4096
 # Chunks whose starts are evaluated together.
 PLANNED = 8
 ODD = 0.9618034
+# So many chunks may rely on the same sizes.
+MEASURED_FOR = 32
+# Chunks are planned to end with that share of the rows they may have: what is cut off costs an evaluation of its own.
+FILLED = 0.75
 # A unit that is no more than this, relative to the largest of its operator, from its kink is looked at closely.
 CLOSE = 1e-9
 
@@ -72,19 +87,25 @@ EvaluateValues = Callable[[Array], tuple[Floats, Mapping[str, Array]]]
 @dataclass
 class Start:
     """Where a chunk starts, units as a stage stores them: the output; per group values and branches (above the kink or
-    not; or the winner), and the sizes of values and of slopes, measured not far away."""
+    not; or the winner), the sizes of values and of slopes, measured not far away, and what they tell of the values: up
+    to where they may be noise, and from where on they are more than sizes explain."""
 
     value: Floats
     values: list[Floats]
     branches: list[Array]
     sizes: list[tuple[Floats, Floats]]
+    limits: list[tuple[Floats, float]]
 
 
 @dataclass
-class Afresh(Start):
-    """The network at one place, computed afresh, with slopes, and with sizes of its own."""
+class Afresh:
+    """The network at one place, computed afresh with slopes and sizes, per group, units as a stage stores them."""
 
+    value: Floats
+    values: list[Floats]
+    branches: list[Array]
     slopes: list[Floats]
+    sizes: list[tuple[Floats, Floats]]
 
 
 @dataclass
@@ -213,6 +234,9 @@ class Sweeper:
         self._planned: deque[_Chunk] = deque()
         # In t of all segments together, as is what was swept.
         self._unplanned = float(self.segments)
+        # By segment the sizes measured last, and how many chunks have been planned since.
+        self._sizes: dict[int, list[tuple[Floats, Floats]]] = {}
+        self._ages: dict[int, int] = {}
         self._busy = 0
         self._swept = 0.0
         self._found = 0
@@ -299,7 +323,7 @@ class Sweeper:
             segment, start, end = self._spans.popleft()
             share = self._unplanned / self.workers
             # Nothing is known yet at first: begin with little. Later no chunk should be too small to pay for its start.
-            width = max(min(0.8 * self.lanes / density, share), 4 / density) if known else share / 32
+            width = max(min(FILLED * self.lanes / density, share), 4 / density) if known else share / 32
             # An odd factor keeps borders off the round numbers at which constructed networks bend.
             middle = start + width * ODD
             if middle < end - width / 4:
@@ -317,23 +341,35 @@ class Sweeper:
         if not intervals:
             return []
         places = [(interval.segment, interval.start) for interval in intervals]
-        # Sizes change slowly: the first chunk's do for all of those planned on a segment.
-        first = dict(reversed(places))
-        measured = dict(zip(first, self._evaluate(list(first.items())), strict=True))
-        starts: list[Start | None] = [measured[segment] if first[segment] == t else None for segment, t in places]
-        others = [row for row, start in enumerate(starts) if start is None]
-        for row, (value, values, branches) in zip(others, self._values([places[row] for row in others]), strict=True):
-            sizes = measured[places[row][0]].sizes
-            if not self._is_doubtful(values, sizes):
-                starts[row] = Start(value, values, branches, sizes)
+        first: dict[int, float] = {}
+        for segment, t in places:
+            # Sizes change slowly: those of one chunk do for many that follow.
+            age = self._ages[segment] = self._ages.get(segment, MEASURED_FOR) + 1
+            if age > MEASURED_FOR:
+                self._ages[segment] = 0
+                first[segment] = t
+        known: dict[Place, Afresh] = {}
+        for segment, afresh in zip(first, self._evaluate(list(first.items())), strict=True):
+            known[segment, first[segment]] = afresh
+            self._sizes[segment] = afresh.sizes
+        starts: dict[Place, Start] = {}
+        others = [place for place in places if place not in known]
+        for place, (value, values, branches) in zip(others, self._values(others), strict=True):
+            sizes = self._sizes[place[0]]
+            limits = self._limits(values, sizes)
+            if not self._is_doubtful(values, limits):
+                starts[place] = Start(value, values, branches, sizes, limits)
         # Noise that is passed on is told from numbers only where sizes are known.
-        doubtful = [row for row, start in enumerate(starts) if start is None]
-        for row, afresh in zip(doubtful, self._evaluate([places[row] for row in doubtful]), strict=True):
-            starts[row] = afresh
+        doubtful = [place for place in others if place not in starts]
+        known.update(zip(doubtful, self._evaluate(doubtful), strict=True))
+        for place, afresh in known.items():
+            limits = self._limits(afresh.values, afresh.sizes)
+            starts[place] = Start(afresh.value, afresh.values, afresh.branches, afresh.sizes, limits)
+            self._check_finite(place[0], [size for pair in afresh.sizes for size in pair])
         chunks = []
-        for interval, place, start in zip(intervals, places, starts, strict=True):
-            assert start is not None
-            self._check_finite(interval.segment, [*start.values, *(size for pair in start.sizes for size in pair)])
+        for interval, place in zip(intervals, places, strict=True):
+            start = starts[place]
+            self._check_finite(interval.segment, start.values)
             interval.borders = self._borders(start.branches, place)
             chunks.append(_Chunk(interval, start))
         return chunks
@@ -363,24 +399,30 @@ class Sweeper:
             for row in range(len(places))
         ]
 
-    def _is_doubtful(self, values: Sequence[Floats], sizes: Sequence[tuple[Floats, Floats]]) -> bool:
+    def _is_doubtful(self, values: Sequence[Floats], limits: Sequence[tuple[Floats, float]]) -> bool:
         """Whether some unit is so close to its kink, or to the winner, that it may be so by rounding."""
-        for group, held, (size, _) in zip(self.groups, values, sizes, strict=True):
+        for group, held, (limit, awake) in zip(self.groups, values, limits, strict=True):
             distance = held.max(axis=0) - held if group.count else np.abs(held)
-            limit, awake = self._limits(held, size)
-            near = (distance <= limit) | ((distance > awake) & (distance < IMMENSE))
-            if (near & (distance > 0)).any():
+            near = distance <= limit
+            if group.count or distance.max(initial=0.0) > awake:
+                near |= (distance > awake) & (distance < IMMENSE)
+            if near.any() and (near & (distance > 0)).any():
                 return True
         return False
 
-    def _limits(self, values: Floats, sizes: Floats) -> tuple[Floats, float]:
-        """Of a group at one place: up to where values may be noise, from where on they are more than sizes explain.
+    def _limits(self, values: Sequence[Floats], sizes: Sequence[tuple[Floats, Floats]]) -> list[tuple[Floats, float]]:
+        """By group, up to where values may be noise, and from where on they are more than sizes explain.
 
         Sizes may have been measured where a unit was asleep: then it is judged by the largest of its group.
         """
-        largest = np.abs(values).max(where=values > -IMMENSE, initial=0.0)
-        awake = AWOKEN * float(sizes.max(where=sizes < IMMENSE, initial=0.0))
-        return np.maximum(self.judge.doubt * sizes, CLOSE * largest), awake
+        found = []
+        for group, held, (size, _) in zip(self.groups, values, sizes, strict=True):
+            magnitude, wide = np.abs(held), size
+            if group.count:
+                magnitude, wide = (np.where(array < IMMENSE, array, 0.0) for array in (magnitude, wide))
+            close = CLOSE * float(magnitude.max(initial=0.0))
+            found.append((np.maximum(self.judge.doubt * size, close), AWOKEN * float(wide.max(initial=0.0))))
+        return found
 
     def _check_finite(self, segment: int, arrays: Sequence[Floats]) -> None:
         """Nothing can be judged where numbers leave the range of their type."""
@@ -519,10 +561,10 @@ class Sweeper:
         most, least = worker.extremes(raw)
         lengths = np.array([chunk.length for chunk in batch])
         for index in self.nodes[bend.label].groups:
-            values = np.stack([chunk.start.values[index] for chunk in batch])
-            sizes = [np.stack([(chunk.sizes or chunk.start.sizes)[index][i] for chunk in batch]) for i in (0, 1)]
-            limits = [self._limits(*pair) for pair in zip(values, sizes[0], strict=True)]
-            limit, awake = (np.stack(held) for held in zip(*limits, strict=True))
+            values = _stacked([chunk.start.values[index] for chunk in batch])
+            sizes = [_stacked([(chunk.sizes or chunk.start.sizes)[index][i] for chunk in batch]) for i in (0, 1)]
+            limit = _stacked([chunk.start.limits[index][0] for chunk in batch])
+            awake = np.array([chunk.start.limits[index][1] for chunk in batch])
             near = _Near(values, sizes[0], sizes[1], limit, awake)
             if bend.count:
                 found.passings += self._passings(worker, bend, index, raw, batch, rows, near, most, least, lengths)
@@ -543,12 +585,12 @@ class Sweeper:
         least: Array,
         lengths: Floats,
     ) -> Flips:
-        above = np.stack([chunk.start.branches[index] for chunk in batch])
+        above = _stacked([chunk.start.branches[index] for chunk in batch])
         owner, unit = reachable(near.values, above, lengths, most, least, near.limit, near.awake)
         if not len(owner):
             nothing = np.zeros(0, np.int64)
             return Flips(nothing, nothing, np.zeros(0), nothing > 0, (nothing, nothing, nothing > 0))
-        columns = Columns.of(rows, owner, unit, bend.numbers, lambda positions: worker.pick(raw, positions))
+        columns = Columns.of(rows, owner, unit, bend.numbers, partial(worker.pick, raw), partial(worker.take, raw))
 
         def measure(who: Integers, which: Integers) -> tuple[Floats, Floats]:
             return self._measured(index, batch, who, which)
@@ -588,7 +630,7 @@ class Sweeper:
         least: Array,
         lengths: Floats,
     ) -> list[Passing]:
-        winners = np.stack([chunk.start.branches[index] for chunk in batch])
+        winners = _stacked([chunk.start.branches[index] for chunk in batch])
         shape = (bend.count, bend.units)
         owner, unit = contested(
             near.values, winners, lengths, most.reshape(shape), least.reshape(shape), near.limit, near.awake
@@ -597,8 +639,11 @@ class Sweeper:
             return []
         numbers = (np.arange(bend.count)[:, None] * bend.units + unit).reshape(-1)
         wide_owner = np.tile(owner, bend.count)
-        columns = Columns.of(rows, wide_owner, numbers, bend.numbers, lambda positions: worker.pick(raw, positions))
+        columns = Columns.of(
+            rows, wide_owner, numbers, bend.numbers, partial(worker.pick, raw), partial(worker.take, raw)
+        )
         slopes = columns.slope.reshape(len(columns.slope), bend.count, len(owner))
+        # The candidates of a unit are on the same rows; of a single chunk all columns are.
         first = slice(0, len(owner))
         mine = Columns(columns.row[:, first], columns.width[:, first], slopes, columns.real[:, first])
 
@@ -675,7 +720,7 @@ class Sweeper:
         shape = (len(batch), bend.units)
         branch = np.zeros(shape, np.int64)
         for index in groups:
-            branch += np.stack([chunk.start.branches[index] for chunk in batch])
+            branch += _stacked([chunk.start.branches[index] for chunk in batch])
         return _by_branch(bend, branch, np.arange(bend.units)), branch
 
     def _activated(
@@ -725,7 +770,7 @@ class Sweeper:
     def _chosen(self, bend: Bend, found: _Bent, batch: Sequence[_Chunk], rows: Rows, within: Integers) -> Integers:
         """Where the winners' slopes stand among those of the candidates, (rows, units)."""
         (index,) = self.nodes[bend.label].groups
-        winners = np.stack([chunk.start.branches[index] for chunk in batch])
+        winners = _stacked([chunk.start.branches[index] for chunk in batch])
         number = winners * bend.units + np.arange(bend.units)
         positions: Integers = within[:, None] * bend.numbers + (number if len(batch) == 1 else number[rows.owner])
         if found.passings:
@@ -742,38 +787,29 @@ class Sweeper:
         self, batch: Sequence[_Chunk], rows: Rows, ends: Floats, slope: Floats, bent: Mapping[str, _Bent]
     ) -> None:
         """Note the regions of some chunks, and give back what was cut off of them."""
-        events: list[list[Event]] = [[] for _ in batch]
+        tables: list[Events] = []
         finals = [[branch.copy() for branch in chunk.start.branches] for chunk in batch]
         for label, found in bent.items():
             node = self.nodes[label]
-            for position, flips in enumerate(found.flips):
-                index = node.groups[position]
-                at = rows_from(rows, flips.owner, flips.t) - rows.first[flips.owner]
+            for index, flips in zip(node.groups, found.flips, strict=False):
+                inside = flips.t < ends[flips.owner]
+                who, unit, t = flips.owner[inside], flips.unit[inside], flips.t[inside]
+                above = flips.before[inside].astype(np.int64)
                 kink = self.groups[index].kink
-                for who, unit, t, before, row in zip(
-                    flips.owner.tolist(),
-                    flips.unit.tolist(),
-                    flips.t.tolist(),
-                    flips.before.tolist(),
-                    at.tolist(),
-                    strict=True,
-                ):
-                    if t < ends[who]:
-                        change = (kink + 1, kink) if before else (kink, kink + 1)
-                        events[who].append(Event(t, row - 1, index, unit, *change))
-                        finals[who][index][unit] = not before
-            if found.passings:
-                owner = np.array([passing.owner for passing in found.passings])
-                at = rows_from(rows, owner, np.array([p.t for p in found.passings])) - rows.first[owner]
-                index = node.groups[0]
-                for row, passing in zip(at.tolist(), found.passings, strict=True):
-                    if passing.t < ends[passing.owner]:
-                        events[passing.owner].append(
-                            Event(passing.t, row - 1, index, passing.unit, passing.before, passing.after)
-                        )
-                        finals[passing.owner][index][passing.unit] = passing.after
-        for who, chunk in enumerate(batch):
-            interval, own = chunk.interval, slice(rows.first[who], rows.first[who + 1])
+                at = rows_from(rows, who, t) - rows.first[who]
+                tables.append(_events(who, t, at - 1, index, unit, kink + above, kink + 1 - above))
+                for one, number, was in zip(who.tolist(), unit.tolist(), above.tolist(), strict=True):
+                    finals[one][index][number] = not was
+            passings = [passing for passing in found.passings if passing.t < ends[passing.owner]]
+            if passings:
+                who, unit, t, before, after = (np.array(held) for held in zip(*passings, strict=True))
+                at = rows_from(rows, who, t) - rows.first[who]
+                tables.append(_events(who, t, at - 1, node.groups[0], unit, before, after))
+                for passing in passings:
+                    finals[passing.owner][node.groups[0]][passing.unit] = passing.after
+        events = np.concatenate([np.zeros(0, OWNED), *tables])
+        for position, chunk in enumerate(batch):
+            interval, own = chunk.interval, slice(rows.first[position], rows.first[position + 1])
             left = rows.left[own]
             slopes = slope[own]
             values = np.empty_like(slopes)
@@ -783,21 +819,23 @@ class Sweeper:
             interval.ties = {
                 key: (t, winner, int(np.searchsorted(left, t)) - 1)
                 for key, (t, winner, _) in interval.ties.items()
-                if t < ends[who]
+                if t < ends[position]
             }
             for border, group, branch in zip(interval.borders, self.groups, chunk.start.branches, strict=True):
                 border.state = _as_branches(group, branch)
-            interval.times = left.tolist()
-            interval.values, interval.slopes = [*values], [*slopes]
-            interval.events = events[who]
+            mine = events[events["owner"] == position]
+            table = np.empty(len(mine), EVENTS)
+            for key in EVENTS.names or ():
+                table[key] = mine[key]
+            interval.arrays = left, values, slopes, table
             interval.moves = len(left) - 1
             chain = self._chains[interval.segment]
-            if ends[who] < interval.end:
-                self._spans.appendleft((interval.segment, float(ends[who]), interval.end))
-                self._unplanned += interval.end - float(ends[who])
-                interval.end = float(ends[who])
+            if ends[position] < interval.end:
+                self._spans.appendleft((interval.segment, float(ends[position]), interval.end))
+                self._unplanned += interval.end - float(ends[position])
+                interval.end = float(ends[position])
             interval.final = [
-                _as_branches(group, branch) for group, branch in zip(self.groups, finals[who], strict=True)
+                _as_branches(group, branch) for group, branch in zip(self.groups, finals[position], strict=True)
             ]
             self._swept += chunk.length
             self._furthest = max(self._furthest, (interval.segment, interval.end))
@@ -835,6 +873,25 @@ class Sweeper:
             if len(rest.t) > 1:
                 results.append(rest)
         return results if self.max_regions is None else first_regions(results, self.max_regions)
+
+
+# Events of several chunks.
+OWNED = np.dtype([("owner", "i8"), *EVENTS.descr])
+
+
+def _events(
+    owner: Integers, t: Floats, step: Integers, group: int, place: Integers, before: Integers, after: Integers
+) -> Events:
+    """Events of a group, with the chunks that they belong to."""
+    made = np.empty(len(owner), OWNED)
+    made["owner"], made["t"], made["step"], made["group"] = owner, t, step, group
+    made["place"], made["before"], made["after"] = place, before, after
+    return made
+
+
+def _stacked(arrays: Sequence[Array]) -> Array:
+    """Arrays one behind the other; a single one is not copied."""
+    return arrays[0][None] if len(arrays) == 1 else np.stack(arrays)
 
 
 def rows_that_fit(stages: Sequence[Stage], dtype: str, memory: int, device: str) -> int:

@@ -40,6 +40,9 @@ class Worker(Protocol):
     def pick(self, held: Any, positions: Integers) -> Array:
         """Numbers at flat positions."""
 
+    def take(self, held: Any, numbers: Integers) -> Array:
+        """Whole columns, (rows, numbers)."""
+
     def gather(self, number: int, name: str, held: Any, source: Integers) -> Any:
         """Rows of a tensor, for an input of a stage."""
 
@@ -125,6 +128,10 @@ class HostWorker:
         """Numbers at flat positions."""
         return held.reshape(-1).take(positions)
 
+    def take(self, held: Array, numbers: Integers) -> Array:
+        """Whole columns, (rows, numbers)."""
+        return held.take(numbers, axis=1)
+
     def gather(self, number: int, name: str, held: Array, source: Integers) -> Array:
         """Rows of a tensor."""
         made = self._array(number, name, len(source), held.shape[1], held.dtype.name)
@@ -206,6 +213,9 @@ class DeviceWorker:
         if not positions.size:
             return np.zeros(positions.shape)
         return self._owner.helpers["pick"]({"held": held, "positions": positions}, fetch=True)["picked"].array()
+
+    def take(self, held: Held, numbers: Integers) -> Array:
+        return self._owner.helpers["take"]({"held": held, "columns": numbers}, fetch=True)["taken"].array()
 
     def gather(self, number: int, name: str, held: Held | Array, source: Integers) -> Held:
         shape = self._shape(number, name)

@@ -35,6 +35,7 @@ def programs(dtype: str, opset: int) -> dict[str, Graph]:
     steps: dict[str, Steps] = {
         "extremes": extremes,
         "pick": [*flat, ("Gather", ("flat", "positions"), "picked", {"axis": 0})],
+        "take": [*table, ("Gather", ("table", "columns"), "taken", {"axis": 1})],
         "gather": [*rows, ("Reshape", ("rows", "shape"), "made", {})],
         "activate": [*weighted, ("Reshape", ("weighted", "shape"), "made", {})],
         "activate and put": put,
@@ -45,7 +46,7 @@ def programs(dtype: str, opset: int) -> dict[str, Graph]:
 
 
 def _program(name: str, steps: Steps, dtype: str, opset: int) -> Graph:
-    numbers = {"source": "int64", "owner": "int64", "positions": "int64", "shape": "int64"}
+    numbers = {"source": "int64", "owner": "int64", "positions": "int64", "columns": "int64", "shape": "int64"}
     constants = {"all": np.array([-1], np.int64), "first": np.array([0], np.int64)}
     made = [output for _, _, output, _ in steps]
     read = [used for _, operands, _, _ in steps for used in operands]
