@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from math import prod
@@ -667,10 +666,7 @@ class Network:
             runner = self._walker(precision, device, lowering, lanes, memory)
         else:
             runner = self._sweeper(precision, device, lowering, lanes, memory)
-        with ThreadPoolExecutor(1) as beside:
-            # The self-check's program takes a tenth of a second to make: it is made beside the walk.
-            beside.submit(lambda: self._judge(precision, device, lowering).prepare(min(runner.lanes, COMPARED_POINTS)))
-            results = runner.run(path, max_regions, progress, stop)
+        results = runner.run(path, max_regions, progress, stop)
         seconds = time.perf_counter() - begin
         total = sum(len(result.t) - 1 for result in results) or 1
         walks = tuple(
@@ -784,8 +780,8 @@ class Network:
     ) -> Walk:
         """A segment's walk with its self-check; evaluations and time are shared out by regions."""
         share = (len(result.t) - 1) / total
-        judge = self._judge(precision, device, lowering)
-        error, tolerance, compared = self._compare(result, start, end, precision, runner.lanes, judge)
+        sized = partial(self._sizes, end - start, runner.lanes, precision, device, lowering)
+        error, tolerance, compared = self._compare(result, start, end, precision, sized)
         check = SelfCheck(result.contradictions, result.mismatches, error, tolerance, compared)
         return Walk(
             t=result.t,
@@ -806,13 +802,12 @@ class Network:
         start: NDArray[np.float64],
         end: NDArray[np.float64],
         precision: str,
-        lanes: int,
-        sized: session.Session,
+        sized: Callable[[NDArray[np.float64]], NDArray[np.float64]],
     ) -> tuple[float, float, int]:
         """The largest difference from the original model at the ends, and at some edges and midpoints in between.
 
         With it comes what rounding explains there: the largest such number, or the smallest of those exceeded.
-        ``sized``: the program of :meth:`_judge`.
+        ``sized``: see :meth:`_sizes`.
         """
         edges = result.t
         picks = np.unique(np.linspace(0, len(edges) - 1, COMPARED_POINTS // 2).astype(int))
@@ -824,23 +819,40 @@ class Network:
         exact = np.stack([self.original(point) for point in points])
         if not np.isfinite(exact).all():
             return float("inf"), 0.0, len(places)
-        rounding = self._rounding(precision)
-        directions = np.broadcast_to(end - start, points.shape)
-        position = sized.outputs.index(linearize.SIZE)
-        parts = []
-        for rows in (slice(i, i + lanes) for i in range(0, len(points), lanes)):
-            chunk = {linearize.POINT: points[rows], linearize.DIRECTION: directions[rows]}
-            parts.append(sized({name: array.astype(np.float32) for name, array in chunk.items()})[position].copy())
-        sizes = np.concatenate(parts)
-        # Squares of very small or large numbers are none; but no size is below the number itself.
-        known = np.maximum(np.where(np.isfinite(sizes), sizes, 0.0), np.abs(exact))
-        # What is found here is rounded as well, and places are what they are up to the definition's own resolution.
-        allowed = rounding * known + ROUNDING[PRECISIONS[precision]] * known.max(axis=0)
-        allowed += SAME_T * np.abs(result.slopes).max(axis=0, initial=0.0)
         errors = np.abs(exact - np.stack([value for _, value in places]))
-        exceeded = allowed[~(errors <= allowed)]
-        tolerance = exceeded.min() if exceeded.size else allowed.max(initial=0.0)
+
+        def allowed(sizes: NDArray[np.float64]) -> NDArray[np.float64]:
+            # What is found here is rounded as well, and places are what they are up to the definition's own resolution.
+            made = self._rounding(precision) * sizes + ROUNDING[PRECISIONS[precision]] * sizes.max(axis=0)
+            return np.asarray(made + SAME_T * np.abs(result.slopes).max(axis=0, initial=0.0))
+
+        # No size is below the number itself, which is enough for most.
+        limits = allowed(np.abs(exact))
+        if not (errors <= limits).all():
+            limits = allowed(np.maximum(sized(points), np.abs(exact)))
+        exceeded = limits[~(errors <= limits)]
+        tolerance = exceeded.min() if exceeded.size else limits.max(initial=0.0)
         return float(errors.max(initial=0.0)), float(tolerance), len(places)
+
+    def _sizes(
+        self,
+        direction: NDArray[np.float64],
+        lanes: int,
+        precision: str,
+        device: str,
+        lowering: str,
+        points: NDArray[np.float64],
+    ) -> NDArray[np.float64]:
+        """What the outputs at points would be if nothing cancelled, (points, m); 0 where that is not known."""
+        judge = self._judge(precision, device, lowering)
+        parts = []
+        for rows in (points[i : i + lanes] for i in range(0, len(points), lanes)):
+            given = {linearize.POINT: rows, linearize.DIRECTION: np.broadcast_to(direction, rows.shape)}
+            (sizes,) = judge({name: array.astype(np.float32) for name, array in given.items()})
+            parts.append(sizes.copy())
+        # Squares of very small or large numbers are none.
+        sizes = np.concatenate(parts)
+        return np.where(np.isfinite(sizes), sizes, 0.0)
 
     def _judge(self, precision: str, device: str, lowering: str) -> session.Session:
         """The program whose sizes the outputs are judged by: single precision will do, but for their squares."""

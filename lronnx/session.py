@@ -222,10 +222,6 @@ class Session:
                 raise ModelError(f"onnxruntime cannot load the linearized program: {_first_line(error)}") from None
         return self._by_threads[threads]
 
-    def prepare(self, lanes: int) -> None:
-        """Make ahead of time what calls with so many lanes need. Raises ModelError as they do."""
-        self._session(1 if self._bindable and min(self._workers, lanes) == self._workers > 1 else 0)
-
     def __call__(self, feeds: Mapping[str, Array]) -> list[Array]:
         """All outputs of the program. Raises ModelError if onnxruntime fails (out of memory, for example)."""
         lanes = len(next(iter(feeds.values())))

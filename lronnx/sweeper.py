@@ -61,8 +61,10 @@ from lronnx.tensors import Programs, Worker
 from lronnx.walker import AWOKEN, Evaluation, Progress, Stop
 
 # Rows that a chunk should end with: few enough that what a stage works on stays in the processor's cache (so many
-# numbers), enough to pay for the evaluation where the chunk starts and for the steps in Python.
-NUMBERS_TOGETHER = 800_000
+# numbers), enough to pay for the evaluation where the chunk starts and for the steps in Python. On a VGG8 whose largest
+# layer has 6144 units, chunks of 128, 256, 384 and 512 rows are swept at 7250, 8000, 7700 and 8050 regions per second,
+# in single precision at 11700, 14900, 16000 and 16600.
+NUMBERS_TOGETHER = 3_000_000
 LEAST_ROWS, MOST_ROWS = 32, 4096
 # A GPU wants to be busy.
 DEVICE_ROWS = 4096
@@ -245,9 +247,9 @@ class Sweeper:
         self._furthest: Place = 0, 0.0
         self._failed = False
         with ThreadPoolExecutor(max(self.workers - 1, 1), "lronnx-sweep") as pool:
-            others = [pool.submit(self._work, None, None) for _ in range(self.workers - 1)]
+            others = [pool.submit(self._work, number, None, None) for number in range(1, self.workers)]
             try:
-                self._work(progress, stop)
+                self._work(0, progress, stop)
             except BaseException:
                 self._failed = True
                 raise
@@ -255,9 +257,9 @@ class Sweeper:
                 other.result()
         return self._results()
 
-    def _work(self, progress: Callable[[Progress], None] | None, stop: Callable[[], Stop] | None) -> None:
+    def _work(self, number: int, progress: Callable[[Progress], None] | None, stop: Callable[[], Stop] | None) -> None:
         """Sweep chunks until there are none, in one thread."""
-        worker = self.programs.worker()
+        worker = self.programs.worker(number)
         try:
             while not self._failed:
                 if stop is not None:
@@ -356,14 +358,14 @@ class Sweeper:
         others = [place for place in places if place not in known]
         for place, (value, values, branches) in zip(others, self._values(others), strict=True):
             sizes = self._sizes[place[0]]
-            limits = self._limits(values, sizes)
-            if not self._is_doubtful(values, limits):
+            if not self._is_doubtful(values, self._limits(values, sizes, NUMBERS["float64"]["doubt"])):
+                limits = self._limits(values, sizes, self.judge.doubt)
                 starts[place] = Start(value, values, branches, sizes, limits)
         # Noise that is passed on is told from numbers only where sizes are known.
         doubtful = [place for place in others if place not in starts]
         known.update(zip(doubtful, self._evaluate(doubtful), strict=True))
         for place, afresh in known.items():
-            limits = self._limits(afresh.values, afresh.sizes)
+            limits = self._limits(afresh.values, afresh.sizes, self.judge.doubt)
             starts[place] = Start(afresh.value, afresh.values, afresh.branches, afresh.sizes, limits)
             self._check_finite(place[0], [size for pair in afresh.sizes for size in pair])
         chunks = []
@@ -410,7 +412,9 @@ class Sweeper:
                 return True
         return False
 
-    def _limits(self, values: Sequence[Floats], sizes: Sequence[tuple[Floats, Floats]]) -> list[tuple[Floats, float]]:
+    def _limits(
+        self, values: Sequence[Floats], sizes: Sequence[tuple[Floats, Floats]], doubt: float
+    ) -> list[tuple[Floats, float]]:
         """By group, up to where values may be noise, and from where on they are more than sizes explain.
 
         Sizes may have been measured where a unit was asleep: then it is judged by the largest of its group.
@@ -421,7 +425,7 @@ class Sweeper:
             if group.count:
                 magnitude, wide = (np.where(array < IMMENSE, array, 0.0) for array in (magnitude, wide))
             close = CLOSE * float(magnitude.max(initial=0.0))
-            found.append((np.maximum(self.judge.doubt * size, close), AWOKEN * float(wide.max(initial=0.0))))
+            found.append((np.maximum(doubt * size, close), AWOKEN * float(wide.max(initial=0.0))))
         return found
 
     def _check_finite(self, segment: int, arrays: Sequence[Floats]) -> None:

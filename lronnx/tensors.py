@@ -71,8 +71,8 @@ class Programs(Protocol):
 
     stages: tuple[Stage, ...]
 
-    def worker(self) -> Worker:
-        """For one thread."""
+    def worker(self, number: int) -> Worker:
+        """For one thread: the same for the same number, from one run to the next."""
 
 
 class HostStages:
@@ -81,9 +81,10 @@ class HostStages:
     def __init__(self, stages: Sequence[Stage]) -> None:
         self.stages = tuple(stages)
         self.programs = [session.Bound(stage.graph) for stage in stages]
+        self._workers: dict[int, HostWorker] = {}
 
-    def worker(self) -> HostWorker:
-        return HostWorker(self)
+    def worker(self, number: int) -> HostWorker:
+        return self._workers.setdefault(number, HostWorker(self))
 
 
 class HostWorker:
@@ -180,7 +181,7 @@ class DeviceStages:
             name: session.Resident(graph, device) for name, graph in rows.programs(dtype, PROGRAM_OPSET).items()
         }
 
-    def worker(self) -> DeviceWorker:
+    def worker(self, number: int) -> DeviceWorker:
         return DeviceWorker(self)
 
 
