@@ -17,7 +17,7 @@ import onnx
 import onnxruntime as ort
 
 import lronnx
-from lronnx import inputs, network
+from lronnx import inputs
 
 BATCH = 64
 # Of the matrices whose product is the yardstick of what a machine can do.
@@ -29,7 +29,7 @@ def engines() -> tuple[str, ...]:
     """The engines that this version of lronnx has."""
     if "engine" not in inspect.signature(lronnx.Network.walk_path).parameters:
         return ENGINES[:1]
-    return tuple(getattr(network, "ENGINES", ENGINES))
+    return ENGINES
 
 
 class Job(NamedTuple):

@@ -499,7 +499,8 @@ class Sweeper:
         bent: dict[str, _Bent] = {}
         limit = self.lanes if count == 1 else max(2 * self.lanes // count, 8)
         passes = 0.0
-        slope = np.zeros((count, 0))
+        # So it is if the output does not depend on the input.
+        slope = np.zeros((count, len(batch[0].start.value)))
         for number, stage in enumerate(self.stages):
             inputs: dict[str, Any] = {}
             for source in stage.sources:
