@@ -19,7 +19,7 @@ import bisect
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 from math import prod
@@ -68,13 +68,16 @@ NUMBERS_TOGETHER = 3_000_000
 LEAST_ROWS, MOST_ROWS = 32, 4096
 # A GPU wants to be busy.
 DEVICE_ROWS = 4096
-# Chunks whose starts are evaluated together.
+# Chunks whose starts are evaluated together, at least; more of them if that are no more numbers than these.
 PLANNED = 8
+FRESH_NUMBERS = 400_000
 ODD = 0.9618034
 # So many chunks may rely on the same sizes.
 MEASURED_FOR = 32
 # Chunks are planned to end with that share of the rows they may have: what is cut off costs an evaluation of its own.
 FILLED = 0.75
+# Numbers to compute from which on several threads are worth it: some 20 ms of work.
+SHARED_FROM = 8_000_000
 # A unit that is no more than this, relative to the largest of its operator, from its kink is looked at closely.
 CLOSE = 1e-9
 
@@ -200,6 +203,11 @@ class Sweeper:
         self.groups = tuple(self._as_bend(group) for group in groups)
         self._orders = [self._order(old, new) for old, new in zip(groups, self.groups, strict=True)]
         self._value_orders = [self._order(replace(new, order=orders[new.label]), new) for new in self.groups]
+        # Numbers that one row takes in all stages.
+        self._numbers = sum(
+            sum(prod(source.physical) for source in stage.sources) + sum(bend.numbers for bend in stage.bends)
+            for stage in self.stages
+        )
         self.passes = 0.0
 
     def _as_bend(self, group: Group) -> Group:
@@ -246,10 +254,19 @@ class Sweeper:
         # The end of what has been swept, gaps or not.
         self._furthest: Place = 0, 0.0
         self._failed = False
+        # Threads at work.
+        self._active = 1
         with ThreadPoolExecutor(max(self.workers - 1, 1), "lronnx-sweep") as pool:
-            others = [pool.submit(self._work, number, None, None) for number in range(1, self.workers)]
+            others: list[Future[None]] = []
+
+            def help_out() -> None:
+                """Have all threads work, once there is enough to do."""
+                if self.workers > 1 and not others and self._is_worth_sharing():
+                    self._active = self.workers
+                    others.extend(pool.submit(self._work, number, None, None) for number in range(1, self.workers))
+
             try:
-                self._work(0, progress, stop)
+                self._work(0, progress, stop, help_out)
             except BaseException:
                 self._failed = True
                 raise
@@ -257,8 +274,21 @@ class Sweeper:
                 other.result()
         return self._results()
 
-    def _work(self, number: int, progress: Callable[[Progress], None] | None, stop: Callable[[], Stop] | None) -> None:
-        """Sweep chunks until there are none, in one thread."""
+    def _is_worth_sharing(self) -> bool:
+        """Whether what is left to do takes longer than threads take to get in each other's way."""
+        if not self._swept:
+            return False
+        expected = self._found / self._swept * (self.segments - self._swept)
+        return expected * self._numbers > SHARED_FROM
+
+    def _work(
+        self,
+        number: int,
+        progress: Callable[[Progress], None] | None,
+        stop: Callable[[], Stop] | None,
+        after: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Sweep chunks until there are none, in one thread; ``after`` is called after each batch."""
         worker = self.programs.worker(number)
         try:
             while not self._failed:
@@ -280,6 +310,7 @@ class Sweeper:
                 finally:
                     with self._lock:
                         self._busy -= 1
+                after()
         except BaseException:
             self._failed = True
             raise
@@ -303,6 +334,10 @@ class Sweeper:
             expected += regions
         return batch
 
+    def _together(self) -> int:
+        """At how many places the network is evaluated afresh together."""
+        return int(np.clip(FRESH_NUMBERS // max(self._numbers, 1), PLANNED, 16 * PLANNED))
+
     def _is_next(self) -> bool:
         """Whether there is a span that lies in front of all chunks that are planned."""
         return bool(self._spans) and (not self._planned or self._spans[0][:2] < _place(self._planned[0]))
@@ -320,10 +355,10 @@ class Sweeper:
         wanted: list[Interval] = []
         known = self._swept > 0
         density = max(self._found, 1) / self._swept if known else 0.0
-        most = min(PLANNED * self.workers, self.lanes) if known else self.workers
+        most = min(self._together() * self._active, self.lanes) if known else 1
         while len(wanted) < most and self._is_next():
             segment, start, end = self._spans.popleft()
-            share = self._unplanned / self.workers
+            share = self._unplanned / self._active
             # Nothing is known yet at first: begin with little. Later no chunk should be too small to pay for its start.
             width = max(min(FILLED * self.lanes / density, share), 4 / density) if known else share / 32
             # An odd factor keeps borders off the round numbers at which constructed networks bend.
@@ -868,8 +903,8 @@ class Sweeper:
         count = next((k for k, chain in enumerate(self._chains) if not chain.complete), self.segments)
         wrong = self.contradictions.tolist()
         results: list[SegmentResult] = []
-        for begin in range(0, count, PLANNED):
-            places = [(segment, 1.0) for segment in range(begin, min(begin + PLANNED, count))]
+        for begin in range(0, count, self._together()):
+            places = [(segment, 1.0) for segment in range(begin, min(begin + self._together(), count))]
             for (segment, _), end in zip(places, self._evaluate(places), strict=True):
                 borders = self._borders(end.branches, (segment, 1.0), end)
                 results.append(self._chains[segment].whole(end.value, borders, wrong[segment]))
