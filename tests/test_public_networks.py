@@ -21,6 +21,7 @@ import pytest
 from numpy.typing import NDArray
 
 import lronnx
+from lronnx import agreement
 
 Floats = NDArray[np.float64]
 
@@ -157,10 +158,22 @@ def segment(row: Row, shape: tuple[int, ...]) -> tuple[Floats, Floats]:
     return start, start + rng.normal(scale=0.2, size=shape)
 
 
+def agree(walked: lronnx.Walk, swept: lronnx.Walk) -> None:
+    """The two engines find the same units switching in the same order, the same breakpoints and values."""
+    assert walked.self_check.ok, walked.self_check
+    assert [sorted(together) for together in swept.switches] == [sorted(together) for together in walked.switches]
+    np.testing.assert_allclose(swept.t, walked.t, rtol=0, atol=1e-9)
+    scale = max(float(np.abs(walked.values).max(initial=0.0)), 1e-300)
+    np.testing.assert_allclose(swept.values, walked.values, rtol=0, atol=1e-9 * scale)
+    found = agreement.compare([walked], [swept], "double")
+    assert found.ok, found
+
+
 def walk_and_compare(row: Row, limit: int | None) -> None:
     network = lronnx.load(row.path, fixed_inputs=other_inputs(row.path))
     start, end = segment(row, network.input_shape)
-    walk = network.walk(start, end, max_regions=limit, device="cpu")
+    walked, walk = (network.walk(start, end, max_regions=limit, device="cpu", engine=one) for one in ("walk", "sweep"))
+    agree(walked, walk)
     assert walk.self_check.ok, walk.self_check
     assert walk.t[0] == 0
     assert np.all(np.diff(walk.t) > 0)

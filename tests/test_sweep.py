@@ -5,6 +5,8 @@ The oracle's comparisons of whole segments run on both engines in ``test_walk_ex
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -441,3 +443,36 @@ def test_a_network_of_one_region(tmp_path: Path) -> None:
     check(b.model(b.gemm(b.input, [[1, 2]], [3])), [0, 0], [1, 1])
     b = Builder((2,))
     check(b.model(b.relu(b.gemm(b.input, [[1, 2]], [300]))), [0, 0], [1, 1])
+
+
+SAWTOOTH = 5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["sweep", "walk"])
+def test_memory_is_bounded_on_a_segment_of_fifty_thousand_regions(tmp_path: Path, engine: str) -> None:
+    # A sawtooth leads through the kinks of some thousands of units again and again.
+    rng = np.random.default_rng(13)
+    b = Builder((1,))
+    x: Tensor = b.input
+    for _ in range(SAWTOOTH):
+        pair = b.relu(b.gemm(x, [[2], [4]], [0, -2]))
+        x = b.gemm(pair, [[1, -1]])
+    wide = b.relu(b.gemm(x, np.ones((3200, 1)), -rng.uniform(0, 1, 3200)))
+    onnx.save(b.model(b.gemm(wide, rng.standard_normal((3, 3200)))), tmp_path / "m.onnx")
+    np.savez(tmp_path / "p.npz", start=[[0.001]], end=[[0.999]])
+    script = f"""
+import resource, lronnx, numpy as np
+network = lronnx.load({str(tmp_path / "m.onnx")!r})
+points = np.load({str(tmp_path / "p.npz")!r})
+walk = network.walk(points["start"], points["end"], engine={engine!r}, memory=20_000_000, device="cpu",
+                    max_regions=None if {engine!r} == "sweep" else 2000)
+print(walk.regions, walk.self_check.ok, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    regions, ok, peak = done.stdout.split()
+    assert ok == "True"
+    assert int(regions) >= (50_000 if engine == "sweep" else 2000)
+    kilobytes = int(peak) // 1024 if sys.platform == "darwin" else int(peak)
+    assert kilobytes * 1024 < 20e6 + 500e6
