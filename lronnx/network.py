@@ -708,8 +708,7 @@ class Network:
             shown = stages.values(source, self.input_name, dtype="float64", convolves=_convolves(device), plan=plan)
             self._values[device, lowering] = shown, session.Session(shown.graph, device)
         programs, (shown, runner) = self._stages[precision, device, lowering], self._values[device, lowering]
-        # What a place is judged by is computed in double precision, in any case: borders are compared by it.
-        program, fresh = self._runner(FRESH, "double", device, sizes=True, lowering=lowering)
+        program, fresh = self._runner(FRESH, precision, device, sizes=True, lowering=lowering)
 
         def afresh(points: Array, directions: Array) -> Evaluation:
             feeds = {linearize.POINT: points, linearize.DIRECTION: directions}

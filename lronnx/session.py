@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import onnxruntime as ort
@@ -284,12 +285,22 @@ class Session:
         session.run_with_iobinding(binding)
 
 
+@cache
+def _share_memory() -> None:
+    """Have programs that run one after another take their scratch memory from one place, not each from its own."""
+    kind = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
+    # No limit, grow by what is needed (1: not by powers of two), the runtime's own sizes otherwise.
+    ort.create_and_register_allocator(kind, ort.OrtArenaCfg(0, 1, -1, -1))
+
+
 class Bound:
     """A program that reads and writes arrays in place, on one core of the CPU; several threads may run it at once."""
 
     def __init__(self, program: Graph) -> None:
+        _share_memory()
         options = _options()
         options.intra_op_num_threads = 1
+        options.add_session_config_entry("session.use_env_allocators", "1")
         try:
             self._session = ort.InferenceSession(
                 onnx_io.to_bytes(program), options, providers=["CPUExecutionProvider"], disabled_optimizers=_UNSOUND

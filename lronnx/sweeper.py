@@ -184,12 +184,12 @@ class Sweeper:
         self.lanes = max(rows, 2)
         self.workers = max(workers, 1)
         numbers = NUMBERS[dtype]
-        # Where a chunk starts values are always double.
-        alike = dtype == "float64"
+        # Where a chunk starts values are always double: in single precision no noise is passed on from there.
+        self._is_double = dtype == "float64"
         self.judge = Judge(
             numbers["noise"],
-            numbers["zero"] if alike else 0.0,
-            0.0 if alike else float(np.finfo(dtype).eps),
+            numbers["zero"] if self._is_double else 0.0,
+            0.0 if self._is_double else float(np.finfo(dtype).eps),
             numbers["doubt"],
             AWOKEN,
         )
@@ -247,6 +247,8 @@ class Sweeper:
         # By segment the sizes measured last, and how many chunks have been planned since.
         self._sizes: dict[int, list[tuple[Floats, Floats]]] = {}
         self._ages: dict[int, int] = {}
+        # Segments that are put together already.
+        self._whole: dict[int, SegmentResult] = {}
         self._busy = 0
         self._swept = 0.0
         self._found = 0
@@ -372,6 +374,8 @@ class Sweeper:
             bisect.insort(self._chains[segment].intervals, interval, key=lambda other: other.start)
             wanted.append(interval)
         self._planned.extendleft(reversed(self._begin(wanted)))
+        for segment in [segment for segment in self._sizes if segment < wanted[0].segment]:
+            del self._sizes[segment], self._ages[segment]
 
     def _begin(self, intervals: Sequence[Interval]) -> list[_Chunk]:
         """Evaluate where chunks start."""
@@ -387,22 +391,24 @@ class Sweeper:
                 first[segment] = t
         known: dict[Place, Afresh] = {}
         for segment, afresh in zip(first, self._evaluate(list(first.items())), strict=True):
-            known[segment, first[segment]] = afresh
             self._sizes[segment] = afresh.sizes
+            if self._is_double:
+                known[segment, first[segment]] = afresh
         starts: dict[Place, Start] = {}
         others = [place for place in places if place not in known]
         for place, (value, values, branches) in zip(others, self._values(others), strict=True):
             sizes = self._sizes[place[0]]
-            if not self._is_doubtful(values, self._limits(values, sizes, NUMBERS["float64"]["doubt"])):
-                limits = self._limits(values, sizes, self.judge.doubt)
+            limits = self._limits(values, sizes)
+            if not (self._is_double and self._is_doubtful(values, limits)):
                 starts[place] = Start(value, values, branches, sizes, limits)
         # Noise that is passed on is told from numbers only where sizes are known.
         doubtful = [place for place in others if place not in starts]
         known.update(zip(doubtful, self._evaluate(doubtful), strict=True))
         for place, afresh in known.items():
-            limits = self._limits(afresh.values, afresh.sizes, self.judge.doubt)
+            limits = self._limits(afresh.values, afresh.sizes)
             starts[place] = Start(afresh.value, afresh.values, afresh.branches, afresh.sizes, limits)
-            self._check_finite(place[0], [size for pair in afresh.sizes for size in pair])
+        for segment in first:
+            self._check_finite(segment, [size for pair in self._sizes[segment] for size in pair])
         chunks = []
         for interval, place in zip(intervals, places, strict=True):
             start = starts[place]
@@ -447,9 +453,7 @@ class Sweeper:
                 return True
         return False
 
-    def _limits(
-        self, values: Sequence[Floats], sizes: Sequence[tuple[Floats, Floats]], doubt: float
-    ) -> list[tuple[Floats, float]]:
+    def _limits(self, values: Sequence[Floats], sizes: Sequence[tuple[Floats, Floats]]) -> list[tuple[Floats, float]]:
         """By group, up to where values may be noise, and from where on they are more than sizes explain.
 
         Sizes may have been measured where a unit was asleep: then it is judged by the largest of its group.
@@ -460,7 +464,7 @@ class Sweeper:
             if group.count:
                 magnitude, wide = (np.where(array < IMMENSE, array, 0.0) for array in (magnitude, wide))
             close = CLOSE * float(magnitude.max(initial=0.0))
-            found.append((np.maximum(doubt * size, close), AWOKEN * float(wide.max(initial=0.0))))
+            found.append((np.maximum(self.judge.doubt * size, close), AWOKEN * float(wide.max(initial=0.0))))
         return found
 
     def _check_finite(self, segment: int, arrays: Sequence[Floats]) -> None:
@@ -475,7 +479,7 @@ class Sweeper:
         points = np.stack([self.points[segment] + t * self.directions[segment] for segment, t in places])
         directions = np.stack([self.directions[segment] for segment, _ in places])
         with self._lock:
-            evaluation = self.evaluate(points, directions)
+            evaluation = self.evaluate(points.astype(self.dtype), directions.astype(self.dtype))
             self.passes += 2 * len(places)
             value = evaluation.value.astype(np.float64)
             starts = [Afresh(value[row], [], [], [], []) for row in range(len(places))]
@@ -568,6 +572,9 @@ class Sweeper:
         with self._lock:
             self.passes += passes
             self._keep(batch, rows, ends, slope, bent)
+            done = {chunk.interval.segment for chunk in batch if self._chains[chunk.interval.segment].complete}
+        # A large segment is concluded while other threads go on; many small ones are cheaper together, in the end.
+        self._conclude([segment for segment in done if len(rows.left) * self._numbers > SHARED_FROM])
 
     def _cut(self, rows: Rows, found: Sequence[_Bent], ends: Floats, limit: int) -> tuple[Rows, Integers]:
         """Cut rows where units switch; where a chunk gets too many, it ends earlier."""
@@ -901,18 +908,23 @@ class Sweeper:
 
     def _results(self) -> list[SegmentResult]:
         count = next((k for k, chain in enumerate(self._chains) if not chain.complete), self.segments)
-        wrong = self.contradictions.tolist()
-        results: list[SegmentResult] = []
-        for begin in range(0, count, self._together()):
-            places = [(segment, 1.0) for segment in range(begin, min(begin + self._together(), count))]
-            for (segment, _), end in zip(places, self._evaluate(places), strict=True):
-                borders = self._borders(end.branches, (segment, 1.0), end)
-                results.append(self._chains[segment].whole(end.value, borders, wrong[segment]))
+        self._conclude([segment for segment in range(count) if segment not in self._whole])
+        results = [self._whole[segment] for segment in range(count)]
         if count < self.segments:
-            rest = self._chains[count].beginning(wrong[count])
+            rest = self._chains[count].beginning(int(self.contradictions[count]))
             if len(rest.t) > 1:
                 results.append(rest)
         return results if self.max_regions is None else first_regions(results, self.max_regions)
+
+    def _conclude(self, segments: Sequence[int]) -> None:
+        """Put segments together that were swept to their ends."""
+        for begin in range(0, len(segments), self._together()):
+            places = [(segment, 1.0) for segment in segments[begin : begin + self._together()]]
+            for (segment, _), end in zip(places, self._evaluate(places), strict=True):
+                borders = self._borders(end.branches, (segment, 1.0), end)
+                self._whole[segment] = self._chains[segment].whole(
+                    end.value, borders, int(self.contradictions[segment])
+                )
 
 
 # Events of several chunks.
@@ -940,9 +952,9 @@ def rows_that_fit(stages: Sequence[Stage], dtype: str, memory: int, device: str)
     for stage in stages:
         inputs = [prod(source.physical) for source in stage.sources]
         outputs = [bend.numbers for bend in stage.bends]
-        kept += sum(inputs) + sum(outputs)
-        # Columns of a convolution, a padded copy.
-        most = max(most, 10 * sum(inputs) + sum(outputs))
+        kept += sum(outputs)
+        # The inputs, columns of a convolution, a padded copy.
+        most = max(most, 12 * sum(inputs))
         largest = max(largest, *inputs, *outputs)
     wanted = DEVICE_ROWS if device != "cpu" else int(np.clip(NUMBERS_TOGETHER // largest, LEAST_ROWS, MOST_ROWS))
     return int(np.clip(memory // (np.dtype(dtype).itemsize * (kept + most)), 2, wanted))

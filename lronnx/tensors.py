@@ -96,12 +96,21 @@ class HostWorker:
     def __init__(self, owner: HostStages) -> None:
         self._owner = owner
         self._kept: dict[tuple[int, str], Array] = {}
+        self._inputs: dict[int, Array] = {}
 
     def _array(self, number: int, name: str, rows: int, width: int, dtype: str) -> Array:
         kept = self._kept.get((number, name))
         if kept is None or len(kept) < rows:
             kept = self._kept[number, name] = np.empty((rows + rows // 4, width), dtype)
         return kept[:rows]
+
+    def _input(self, number: int, name: str, rows: int, width: int, dtype: str) -> Array:
+        """An array for an input of a stage, in memory that all stages share: it is read by one run and no more."""
+        position = [source.name for source in self._owner.stages[number].sources].index(name)
+        kept = self._inputs.get(position)
+        if kept is None or len(kept) < rows * width:
+            kept = self._inputs[position] = np.empty(rows * width + rows * width // 4, dtype)
+        return kept[: rows * width].reshape(rows, width)
 
     def run(self, number: int, inputs: Mapping[str, Array], rows: int) -> dict[str, Array]:
         """All outputs of a stage, (rows, numbers) each, from its inputs, (rows, numbers) each."""
@@ -135,7 +144,7 @@ class HostWorker:
 
     def gather(self, number: int, name: str, held: Array, source: Integers) -> Array:
         """Rows of a tensor."""
-        made = self._array(number, name, len(source), held.shape[1], held.dtype.name)
+        made = self._input(number, name, len(source), held.shape[1], held.dtype.name)
         return np.take(held, source, axis=0, out=made, mode="clip")
 
     def activate(
@@ -165,7 +174,7 @@ class HostWorker:
 
     def choose(self, number: int, name: str, held: Array, positions: Integers, sign: int) -> Array:
         """The numbers at ``positions``, (rows, units), times the sign."""
-        made = self._array(number, name, positions.shape[0], positions.shape[1], held.dtype.name)
+        made = self._input(number, name, positions.shape[0], positions.shape[1], held.dtype.name)
         np.take(held.reshape(-1), positions, out=made, mode="clip")
         return made if sign > 0 else np.negative(made, out=made)
 
