@@ -99,6 +99,12 @@ class Columns:
         width[~real] = 0.0
         return cls(row, width, pick(row * numbers + number).astype(np.float64), real)
 
+    def some(self, chosen: Integers) -> Columns:
+        """Some of the columns."""
+        if self.row.shape[1] == 1:
+            return Columns(self.row, self.width, self.slope[:, chosen], self.real)
+        return Columns(self.row[:, chosen], self.width[:, chosen], self.slope[:, chosen], self.real[:, chosen])
+
     def row_at(self, offset: Integers, column: Integers) -> Integers:
         """The rows at some offsets of some columns."""
         return np.asarray(self.row[offset, 0 if self.row.shape[1] == 1 else column])
@@ -189,18 +195,70 @@ def kink_flips(
     (P,) each: their values and sides where the chunk starts, sizes of values and slopes there, what may be noise
     (``limit`` and ``awake`` as of :func:`reachable`).
     """
-    edges, slopes = columns.edges(start), columns.slope
+    edges = columns.edges(start)
     distance = np.abs(edges)
+    near = (distance.min(axis=0) <= limit) | (distance.max(axis=0) > awake)
+    if not near.any():
+        return _clear_flips(rows, owner, unit, edges, columns)
+    parts = []
+    if not near.all():
+        clear = np.flatnonzero(~near)
+        parts.append(_clear_flips(rows, owner[clear], unit[clear], edges[:, clear], columns.some(clear)))
+    some = np.flatnonzero(near)
+    parts.append(
+        _close_flips(
+            rows,
+            edges[:, some],
+            columns.some(some),
+            owner[some],
+            unit[some],
+            above[some],
+            size[some],
+            slope_size[some],
+            limit[some],
+            awake[some],
+            judge,
+            measure,
+            measure_rows,
+        )
+    )
+    return Flips(
+        np.concatenate([part.owner for part in parts]),
+        np.concatenate([part.unit for part in parts]),
+        np.concatenate([part.t for part in parts]),
+        np.concatenate([part.before for part in parts]),
+        parts[-1].corrected,
+    )
+
+
+def _clear_flips(rows: Rows, owner: Integers, unit: Integers, edges: Floats, columns: Columns) -> Flips:
+    """Flips of units that are near their kinks at no edge, and on the sides that they were taken to be on."""
+    up = edges > 0
+    row, column = np.nonzero((up[1:] != up[:-1]) & columns.real)
+    return _flips_inside(rows, owner, unit, edges, columns, row, column, up[row, column])
+
+
+def _close_flips(
+    rows: Rows,
+    edges: Floats,
+    columns: Columns,
+    owner: Integers,
+    unit: Integers,
+    above: NDArray[np.bool_],
+    size: Floats,
+    slope_size: Floats,
+    limit: Floats,
+    awake: Floats,
+    judge: Judge,
+    measure: Measure,
+    measure_rows: MeasureRows,
+) -> Flips:
+    """Flips of units of which some edge may be a kink."""
+    slopes = columns.slope
     if judge.travel:
         travelled = np.cumsum(np.abs(columns.width * slopes), axis=0)
-        edges[1:][distance[1:] <= judge.travel * travelled] = 0.0
-        distance = np.abs(edges)
-    closest = distance.min(axis=0)
-    if (closest > limit).all() and (distance.max(axis=0) <= awake).all():
-        # The usual case: no edge is anywhere near a kink, and units are on the sides that they were taken to be on.
-        up = edges > 0
-        row, column = np.nonzero((up[1:] != up[:-1]) & columns.real)
-        return _flips_inside(rows, owner, unit, edges, columns, row, column, up[row, column])
+        edges[1:][np.abs(edges[1:]) <= judge.travel * travelled] = 0.0
+    distance = np.abs(edges)
     small = (distance <= limit) & (edges != 0)
     # What moves past its kink is in doubt only where it is much closer.
     resting = small[:-1] & small[1:] & (np.abs(slopes) <= judge.doubt * slope_size)

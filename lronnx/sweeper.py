@@ -190,7 +190,8 @@ class Sweeper:
             numbers["noise"],
             numbers["zero"] if self._is_double else 0.0,
             0.0 if self._is_double else float(np.finfo(dtype).eps),
-            numbers["doubt"],
+            # Sizes are those of the chunk's own neighbourhood: no need to stay as far from noise as a walk.
+            numbers["doubt"] if self._is_double else 4 * numbers["noise"],
             AWOKEN,
         )
         found: dict[str, list[int]] = {}
@@ -362,7 +363,7 @@ class Sweeper:
             segment, start, end = self._spans.popleft()
             share = self._unplanned / self._active
             # Nothing is known yet at first: begin with little. Later no chunk should be too small to pay for its start.
-            width = max(min(FILLED * self.lanes / density, share), 4 / density) if known else share / 32
+            width = max(min(FILLED * self.lanes / density, share), 4 / density) if known else share / 128
             # An odd factor keeps borders off the round numbers at which constructed networks bend.
             middle = start + width * ODD
             if middle < end - width / 4:
