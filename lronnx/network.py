@@ -27,6 +27,7 @@ from lronnx.ops.switching import FRESH, STEP
 from lronnx.ops.windows import convolution_of
 from lronnx.passes import Source, fold
 from lronnx.regions import PathWalk, SelfCheck, Walk
+from lronnx.starts import Places
 from lronnx.sweeper import Sweeper
 from lronnx.tensors import DeviceStages, HostStages, Programs
 from lronnx.walker import Evaluate, Evaluation, Progress, Stop, Walker
@@ -721,12 +722,11 @@ class Network:
             return found[linearize.VALUE], {label: found[name] for label, (name, _) in shown.functions.items()}
 
         workers = session.cores() if device == "cpu" else 1
+        orders = {label: order for label, (_, order) in shown.functions.items()}
+        places = Places(programs.stages, program.groups, afresh, values, orders, PRECISIONS[precision])
         return Sweeper(
             programs,
-            program.groups,
-            afresh,
-            values,
-            {label: order for label, (_, order) in shown.functions.items()},
+            places,
             PRECISIONS[precision],
             self.input_name,
             lanes or sweeper.rows_that_fit(programs.stages, PRECISIONS[precision], memory // workers, device),

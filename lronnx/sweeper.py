@@ -20,16 +20,14 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from math import prod
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lronnx.bends import (
-    IMMENSE,
     Columns,
     Flips,
     Integers,
@@ -45,7 +43,6 @@ from lronnx.graph import Array
 from lronnx.joining import (
     EVENTS,
     Border,
-    Branches,
     Chain,
     Doubt,
     Events,
@@ -54,11 +51,12 @@ from lronnx.joining import (
     doubt_of,
     first_regions,
 )
-from lronnx.ops.switching import NUMBERS, Group
+from lronnx.ops.switching import NUMBERS
 from lronnx.regions import Floats
 from lronnx.stages import Bend, Stage
+from lronnx.starts import Afresh, Places, Start, Values, as_branches
 from lronnx.tensors import Programs, Worker
-from lronnx.walker import AWOKEN, Evaluation, Progress, Stop
+from lronnx.walker import AWOKEN, Progress, Stop
 
 # Rows that a chunk should end with: few enough that what a stage works on stays in the processor's cache (so many
 # numbers), enough to pay for the evaluation where the chunk starts and for the steps in Python. On a VGG8 whose largest
@@ -78,39 +76,10 @@ MEASURED_FOR = 32
 FILLED = 0.75
 # Numbers to compute from which on several threads are worth it: some 20 ms of work.
 SHARED_FROM = 8_000_000
-# A unit that is no more than this, relative to the largest of its operator, from its kink is looked at closely.
-CLOSE = 1e-9
 
 
+# A segment and a place on it.
 Place = tuple[int, float]
-# The network afresh at points (lanes, *sample), with directions.
-EvaluateAfresh = Callable[[Array, Array], Evaluation]
-# Values at points (lanes, *sample): the outputs (lanes, m), and by switching node its argument or candidates.
-EvaluateValues = Callable[[Array], tuple[Floats, Mapping[str, Array]]]
-
-
-@dataclass
-class Start:
-    """Where a chunk starts, units as a stage stores them: the output; per group values and branches (above the kink or
-    not; or the winner), the sizes of values and of slopes, measured not far away, and what they tell of the values: up
-    to where they may be noise, and from where on they are more than sizes explain."""
-
-    value: Floats
-    values: list[Floats]
-    branches: list[Array]
-    sizes: list[tuple[Floats, Floats]]
-    limits: list[tuple[Floats, float]]
-
-
-@dataclass
-class Afresh:
-    """The network at one place, computed afresh with slopes and sizes, per group, units as a stage stores them."""
-
-    value: Floats
-    values: list[Floats]
-    branches: list[Array]
-    slopes: list[Floats]
-    sizes: list[tuple[Floats, Floats]]
 
 
 @dataclass
@@ -158,18 +127,15 @@ class _Near:
 
 
 class Sweeper:
-    """Sweeps segments. ``stages`` of the network, ``programs`` ready to run; ``groups`` as ``evaluate`` knows them.
+    """Sweeps segments. ``programs``: the network's stages; ``places`` computes single places afresh.
 
-    ``evaluate`` computes points afresh; ``dtype``: of the slopes; ``rows``: how many a chunk may end with.
+    ``dtype``: of the slopes; ``rows``: how many a chunk may end with; ``workers``: threads.
     """
 
     def __init__(
         self,
         programs: Programs,
-        groups: Sequence[Group],
-        evaluate: EvaluateAfresh,
-        evaluate_values: EvaluateValues,
-        orders: Mapping[str, tuple[int, ...]],
+        places: Places,
         dtype: str,
         input_name: str,
         rows: int,
@@ -177,8 +143,8 @@ class Sweeper:
     ) -> None:
         self.programs = programs
         self.stages: tuple[Stage, ...] = programs.stages
-        self.evaluate = evaluate
-        self.evaluate_values = evaluate_values
+        self.places = places
+        self.groups = places.groups
         self.dtype = dtype
         self.input_name = input_name
         self.lanes = max(rows, 2)
@@ -195,34 +161,22 @@ class Sweeper:
             AWOKEN,
         )
         found: dict[str, list[int]] = {}
-        for index, group in enumerate(groups):
+        for index, group in enumerate(self.groups):
             found.setdefault(group.label, []).append(index)
         self.nodes = {
             bend.label: _Node(bend, tuple(found.get(bend.label, ()))) for stage in self.stages for bend in stage.bends
         }
-        self._source = tuple(groups)
-        self.groups = tuple(self._as_bend(group) for group in groups)
-        self._orders = [self._order(old, new) for old, new in zip(groups, self.groups, strict=True)]
-        self._value_orders = [self._order(replace(new, order=orders[new.label]), new) for new in self.groups]
         # Numbers that one row takes in all stages.
         self._numbers = sum(
             sum(prod(source.physical) for source in stage.sources) + sum(bend.numbers for bend in stage.bends)
             for stage in self.stages
         )
-        self.passes = 0.0
+        self._rows_passed = 0.0
 
-    def _as_bend(self, group: Group) -> Group:
-        bend = self.nodes[group.label].bend
-        return replace(group, shape=bend.shape, order=bend.order)
-
-    @staticmethod
-    def _order(old: Group, new: Group) -> Integers | None:
-        """Where the evaluation afresh stores each unit of a stage; None if at the same place."""
-        if old.order == new.order:
-            return None
-        place = np.empty(old.units, np.int64)
-        place[old.unit] = np.arange(old.units)
-        return place[new.unit]
+    @property
+    def passes(self) -> float:
+        """Evaluations of a single input, a slope counting as one; of part of the network, that part."""
+        return self._rows_passed + self.places.passes
 
     # ---- segments
 
@@ -397,17 +351,15 @@ class Sweeper:
                 known[segment, first[segment]] = afresh
         starts: dict[Place, Start] = {}
         others = [place for place in places if place not in known]
-        for place, (value, values, branches) in zip(others, self._values(others), strict=True):
-            sizes = self._sizes[place[0]]
-            limits = self._limits(values, sizes)
-            if not (self._is_double and self._is_doubtful(values, limits)):
-                starts[place] = Start(value, values, branches, sizes, limits)
+        for place, found in zip(others, self._values(others), strict=True):
+            start = self.places.start(found, self._sizes[place[0]], self.judge.doubt)
+            if not (self._is_double and self.places.is_doubtful(start)):
+                starts[place] = start
         # Noise that is passed on is told from numbers only where sizes are known.
         doubtful = [place for place in others if place not in starts]
         known.update(zip(doubtful, self._evaluate(doubtful), strict=True))
         for place, afresh in known.items():
-            limits = self._limits(afresh.values, afresh.sizes)
-            starts[place] = Start(afresh.value, afresh.values, afresh.branches, afresh.sizes, limits)
+            starts[place] = self.places.start(afresh, afresh.sizes, self.judge.doubt)
         for segment in first:
             self._check_finite(segment, [size for pair in self._sizes[segment] for size in pair])
         chunks = []
@@ -418,56 +370,6 @@ class Sweeper:
             chunks.append(_Chunk(interval, start))
         return chunks
 
-    def _values(self, places: Sequence[Place]) -> list[tuple[Floats, list[Floats], list[Array]]]:
-        """At (segment, t) the output, and per group the values and the branches, whatever is noise of them."""
-        if not places:
-            return []
-        points = np.stack([self.points[segment] + t * self.directions[segment] for segment, t in places])
-        with self._lock:
-            output, functions = self.evaluate_values(points)
-            self.passes += len(places)
-            output = output.astype(np.float64)
-            values: list[Floats] = []
-            branches: list[Array] = []
-            for group, order in zip(self.groups, self._value_orders, strict=True):
-                bend = self.nodes[group.label].bend
-                shape = (len(places), group.count, group.units) if group.count else (len(places), group.units)
-                held = functions[group.label].reshape(shape)
-                if order is not None:
-                    held = held[..., order]
-                held = held.astype(np.float64) if group.count else held - bend.kinks[group.kink]
-                values.append(held)
-                branches.append(held.argmax(axis=1) if group.count else held > 0)
-        return [
-            (output[row], [held[row] for held in values], [branch[row] for branch in branches])
-            for row in range(len(places))
-        ]
-
-    def _is_doubtful(self, values: Sequence[Floats], limits: Sequence[tuple[Floats, float]]) -> bool:
-        """Whether some unit is so close to its kink, or to the winner, that it may be so by rounding."""
-        for group, held, (limit, awake) in zip(self.groups, values, limits, strict=True):
-            distance = held.max(axis=0) - held if group.count else np.abs(held)
-            near = distance <= limit
-            if group.count or distance.max(initial=0.0) > awake:
-                near |= (distance > awake) & (distance < IMMENSE)
-            if near.any() and (near & (distance > 0)).any():
-                return True
-        return False
-
-    def _limits(self, values: Sequence[Floats], sizes: Sequence[tuple[Floats, Floats]]) -> list[tuple[Floats, float]]:
-        """By group, up to where values may be noise, and from where on they are more than sizes explain.
-
-        Sizes may have been measured where a unit was asleep: then it is judged by the largest of its group.
-        """
-        found = []
-        for group, held, (size, _) in zip(self.groups, values, sizes, strict=True):
-            magnitude, wide = np.abs(held), size
-            if group.count:
-                magnitude, wide = (np.where(array < IMMENSE, array, 0.0) for array in (magnitude, wide))
-            close = CLOSE * float(magnitude.max(initial=0.0))
-            found.append((np.maximum(self.judge.doubt * size, close), AWOKEN * float(wide.max(initial=0.0))))
-        return found
-
     def _check_finite(self, segment: int, arrays: Sequence[Floats]) -> None:
         """Nothing can be judged where numbers leave the range of their type."""
         if not all(np.isfinite(array).all() for array in arrays):
@@ -477,34 +379,19 @@ class Sweeper:
         """The network at (segment, t), computed afresh."""
         if not places:
             return []
-        points = np.stack([self.points[segment] + t * self.directions[segment] for segment, t in places])
         directions = np.stack([self.directions[segment] for segment, _ in places])
         with self._lock:
-            evaluation = self.evaluate(points.astype(self.dtype), directions.astype(self.dtype))
-            self.passes += 2 * len(places)
-            value = evaluation.value.astype(np.float64)
-            starts = [Afresh(value[row], [], [], [], []) for row in range(len(places))]
-            for index, (group, order) in enumerate(zip(self._source, self._orders, strict=True)):
-                shape = (len(places), group.count, group.units) if group.count else (len(places), group.units)
-                # The arrays of an evaluation are overwritten by a later one.
-                held = [
-                    array.reshape(shape).astype(np.float64)
-                    for array in (
-                        evaluation.tensors[group.value],
-                        evaluation.tensors[group.slope],
-                        *evaluation.sizes[index],
-                    )
-                ]
-                state = evaluation.tensors[group.state].reshape(len(places), -1)
-                branches = state.astype(np.int64) if group.count else state > 0
-                if order is not None:
-                    held, branches = [array[..., order] for array in held], branches[:, order]
-                for row, start in enumerate(starts):
-                    start.values.append(held[0][row])
-                    start.slopes.append(held[1][row])
-                    start.sizes.append((held[2][row], held[3][row]))
-                    start.branches.append(branches[row])
-        return starts
+            return self.places.afresh(self._points(places), directions)
+
+    def _values(self, places: Sequence[Place]) -> list[Values]:
+        """The values at (segment, t)."""
+        if not places:
+            return []
+        with self._lock:
+            return self.places.values(self._points(places))
+
+    def _points(self, places: Sequence[Place]) -> Floats:
+        return np.stack([self.points[segment] + t * self.directions[segment] for segment, t in places])
 
     def _borders(self, branches: Sequence[Array], place: Place, known: Afresh | None = None) -> list[Border]:
         """The pattern at a place; what is in doubt there is found by an evaluation afresh, if it is asked for."""
@@ -514,14 +401,14 @@ class Sweeper:
             if not found:
                 found.extend(self._evaluate([place]))
             group, numbers, (afresh,) = self.groups[index], NUMBERS[self.dtype], found
-            state = _as_branches(group, afresh.branches[index])
+            state = as_branches(group, afresh.branches[index])
             sizes = afresh.sizes[index]
             return doubt_of(
                 group, state, afresh.values[index], afresh.slopes[index], *sizes, numbers["noise"], numbers["zero"]
             )
 
         return [
-            Border(_as_branches(group, branch), partial(doubt, index))
+            Border(as_branches(group, branch), partial(doubt, index))
             for index, (group, branch) in enumerate(zip(self.groups, branches, strict=True))
         ]
 
@@ -571,7 +458,7 @@ class Sweeper:
             for name, at in within.items():
                 within[name] = at[source_rows]
         with self._lock:
-            self.passes += passes
+            self._rows_passed += passes
             self._keep(batch, rows, ends, slope, bent)
             done = {chunk.interval.segment for chunk in batch if self._chains[chunk.interval.segment].complete}
         # A large segment is concluded while other threads go on; many small ones are cheaper together, in the end.
@@ -870,7 +757,7 @@ class Sweeper:
                 if t < ends[position]
             }
             for border, group, branch in zip(interval.borders, self.groups, chunk.start.branches, strict=True):
-                border.state = _as_branches(group, branch)
+                border.state = as_branches(group, branch)
             mine = events[events["owner"] == position]
             table = np.empty(len(mine), EVENTS)
             for key in EVENTS.names or ():
@@ -883,7 +770,7 @@ class Sweeper:
                 self._unplanned += interval.end - float(ends[position])
                 interval.end = float(ends[position])
             interval.final = [
-                _as_branches(group, branch) for group, branch in zip(self.groups, finals[position], strict=True)
+                as_branches(group, branch) for group, branch in zip(self.groups, finals[position], strict=True)
             ]
             self._swept += chunk.length
             self._furthest = max(self._furthest, (interval.segment, interval.end))
@@ -984,7 +871,3 @@ def _by_branch(bend: Bend, branch: Integers, unit: Integers) -> Array:
         return np.array([float(factor) for factor in bend.factors])[branch]
     table = np.stack([np.broadcast_to(factor, (bend.units,)) for factor in bend.factors])
     return np.asarray(table[branch, unit])
-
-
-def _as_branches(group: Group, branch: NDArray[np.generic]) -> Branches:
-    return np.asarray(branch).astype(np.int16 if group.count < 2**15 else np.int32)
