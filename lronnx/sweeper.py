@@ -235,7 +235,7 @@ class Sweeper:
         """Whether what is left to do takes longer than threads take to get in each other's way."""
         if not self._swept:
             return False
-        expected = self._found / self._swept * (self.segments - self._swept)
+        expected = max(self._found, 1) / self._swept * (self.segments - self._swept)
         return expected * self._numbers > SHARED_FROM
 
     def _work(
@@ -305,7 +305,7 @@ class Sweeper:
 
     def _expected(self, chunk: _Chunk) -> float:
         """How many rows a chunk will end with, as far as the density found so far tells."""
-        return chunk.length * self._found / self._swept if self._swept else float(self.lanes)
+        return chunk.length * max(self._found, 1) / self._swept if self._swept else float(self.lanes)
 
     def _plan(self) -> None:
         """Decide on the next chunks and evaluate their starts."""
@@ -317,7 +317,7 @@ class Sweeper:
             segment, start, end = self._spans.popleft()
             share = self._unplanned / self._active
             # Nothing is known yet at first: begin with little. Later no chunk should be too small to pay for its start.
-            width = max(min(FILLED * self.lanes / density, share), 4 / density) if known else share / 128
+            width = max(min(FILLED * self.lanes / density, share), 4 / density) if known else share / 64
             # An odd factor keeps borders off the round numbers at which constructed networks bend.
             middle = start + width * ODD
             if middle < end - width / 4:
