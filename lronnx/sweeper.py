@@ -73,7 +73,7 @@ ODD = 0.9618034
 # So many chunks may rely on the same sizes.
 MEASURED_FOR = 32
 # Chunks are planned to end with that share of the rows they may have: what is cut off costs an evaluation of its own.
-FILLED = 0.75
+FILLED = 0.6
 # Numbers to compute from which on several threads are worth it: some 20 ms of work.
 SHARED_FROM = 8_000_000
 
@@ -317,7 +317,7 @@ class Sweeper:
             segment, start, end = self._spans.popleft()
             share = self._unplanned / self._active
             # Nothing is known yet at first: begin with little. Later no chunk should be too small to pay for its start.
-            width = max(min(FILLED * self.lanes / density, share), 4 / density) if known else share / 64
+            width = max(min(FILLED * self.lanes / density, share), 4 / density) if known else share / 128
             # An odd factor keeps borders off the round numbers at which constructed networks bend.
             middle = start + width * ODD
             if middle < end - width / 4:
