@@ -526,13 +526,6 @@ class Sweeper:
             nothing = np.zeros(0, np.int64)
             return Flips(nothing, nothing, np.zeros(0), nothing > 0, (nothing, nothing, nothing > 0))
         columns = Columns.of(rows, owner, unit, bend.numbers, partial(worker.pick, raw), partial(worker.take, raw))
-
-        def measure(who: Integers, which: Integers) -> tuple[Floats, Floats]:
-            return self._measured(index, batch, who, which)
-
-        def measure_rows(row: Integers, which: Integers, number: Integers) -> tuple[Floats, Floats]:
-            return self._measured_rows(index, batch, rows, row, which, number)
-
         flips = kink_flips(
             rows,
             owner,
@@ -545,8 +538,8 @@ class Sweeper:
             near.awake[owner],
             columns,
             self.judge,
-            measure,
-            measure_rows,
+            partial(self._measured, index, batch),
+            partial(self._measured_rows, index, batch, rows),
         )
         for who, which, now in zip(*flips.corrected, strict=True):
             batch[who].start.branches[index][which] = now
@@ -582,12 +575,6 @@ class Sweeper:
         first = slice(0, len(owner))
         mine = Columns(columns.row[:, first], columns.width[:, first], slopes, columns.real[:, first])
 
-        def measure(who: Integers, which: Integers) -> tuple[Floats, Floats]:
-            return self._measured(index, batch, who, which)
-
-        def measure_rows(row: Integers, which: Integers, number: Integers) -> tuple[Floats, Floats]:
-            return self._measured_rows(index, batch, rows, row, which, number)
-
         passings, ties, corrected = choice_passings(
             rows,
             owner,
@@ -600,8 +587,8 @@ class Sweeper:
             near.awake[owner],
             winners[owner, unit],
             self.judge,
-            measure,
-            measure_rows,
+            partial(self._measured, index, batch),
+            partial(self._measured_rows, index, batch, rows),
         )
         for p, winner in corrected:
             batch[owner[p]].start.branches[index][unit[p]] = winner
