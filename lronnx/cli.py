@@ -64,7 +64,7 @@ class _Group(click.Group):
             _complain(f"{where}{error.strerror or error}")
             code = InputError.exit_code
         except MemoryError:
-            _complain("out of memory: fewer --lanes need less, and so does --precision single")
+            _complain("out of memory: fewer --lanes or less --memory need less, and so does --precision single")
             code = InputError.exit_code
         except KeyboardInterrupt:
             _complain("interrupted")
