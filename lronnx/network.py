@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from math import prod
 from pathlib import Path
@@ -22,7 +22,7 @@ from lronnx.joining import SegmentResult
 from lronnx.linearize import Program
 from lronnx.onnx_io import Model
 from lronnx.ops import Kind
-from lronnx.ops.lowering import AUTO, MOST_WEIGHTS, PLAIN, Plan, check_name
+from lronnx.ops.lowering import AUTO, MOST_WEIGHTS, PLAIN, Plan, Rates, check_name
 from lronnx.ops.switching import FRESH, STEP
 from lronnx.ops.windows import convolution_of
 from lronnx.passes import Source, fold
@@ -97,6 +97,8 @@ class _Study:
     feeds: Mapping[str, Array]
     problem: str
     notices: tuple[str, ...]
+    threads: int = field(default_factory=session.cores)
+    rates: Callable[[], Rates] = calibration.rates
 
     @cached_property
     def shapes(self) -> Mapping[str, tuple[int, ...]]:
@@ -143,8 +145,8 @@ class _Study:
         """How a walk on this machine's CPU convolves in double precision; ``wanted`` as in :class:`Plan`."""
         named = (node.input(1) for node in self.model.graph.nodes if self.lowers(node))
         weights = sum(prod(self.shapes[name]) for name in named)
-        lanes = max(self.lanes() // session.cores(), 1)
-        return Plan(calibration.rates, lanes, wanted, self.compared(), small=weights > MOST_WEIGHTS)
+        lanes = max(self.lanes() // self.threads, 1)
+        return Plan(self.rates, lanes, wanted, self.compared(), small=weights > MOST_WEIGHTS)
 
     def lowers(self, node: Node) -> bool:
         """Whether a node is a convolution that is evaluated."""
@@ -414,16 +416,27 @@ def load(
     output: str | None = None,
     fixed_inputs: Mapping[str, ArrayLike] | None = None,
     shapes: Mapping[str, Sequence[int]] | None = None,
+    threads: int | None = None,
+    rates: Rates | None = None,
 ) -> Network:
     """Read an ONNX network for walking.
 
     ``output``: the tensor, or the node, to analyse (default: the first output). ``fixed_inputs``: content of every
-    input but one. ``shapes``: per input, where the file leaves more than the batch open.
+    input but one. ``shapes``: per input, where the file leaves more than the batch open. ``threads``: how many compute
+    on the CPU (default: one per core); with a single one, results do not depend on timing and are the same to the last
+    bit whenever they are computed in the same way. ``rates``: how fast the machine is, by which convolutions are
+    lowered (default: as measured on this machine).
 
     Raises InputError (wrong arguments or unreadable file), ModelError (no valid ONNX model) or
     NotPiecewiseAffineError, which names every node that is refused.
     """
+    if threads is not None and threads < 1:
+        raise InputError(f"threads must be at least 1, not {threads}")
     study = _study(path, output, fixed_inputs, shapes)
+    if threads is not None:
+        study = replace(study, threads=threads)
+    if rates is not None:
+        study = replace(study, rates=lambda: rates)
     if study.labels.refusals:
         raise NotPiecewiseAffineError(study.labels.refusals, study.advice())
     if study.problem:
@@ -443,6 +456,7 @@ class Network:
         self.path = study.model.path
         self.name = study.model.path.name
         self.sha256 = study.model.sha256
+        self.weights_sha256 = study.model.weights_sha256
         self.metadata = study.model.metadata
         self.graph: Graph = replace(study.model.graph, values={**study.model.graph.values, **study.values})
         self.input_name = study.input_name
@@ -507,12 +521,14 @@ class Network:
         key = (mode, precision, device, sizes, doubt, lowering)
         if key not in self._sessions:
             program = self._program(mode, precision, device, sizes=sizes, doubt=doubt, lowering=lowering)
-            self._sessions[key] = program, session.Session(program.graph, device)
+            self._sessions[key] = program, session.Session(program.graph, device, self._study.threads)
         return self._sessions[key]
 
     @cached_property
     def _original(self) -> session.Original:
-        return session.Original(self._study.model.bytes, self.output_name, str(self.path))
+        # A thread pool of its own would get in the way of others beside.
+        threads = 1 if self._study.threads == 1 else 0
+        return session.Original(self._study.model.bytes, self.output_name, str(self.path), threads)
 
     def original(self, point: ArrayLike) -> NDArray[np.float64]:
         """The analysed output of the model as it was exported, run by onnxruntime on one sample: (m,)."""
@@ -707,7 +723,7 @@ class Network:
             )
         if (device, lowering) not in self._values:
             shown = stages.values(source, self.input_name, dtype="float64", convolves=_convolves(device), plan=plan)
-            self._values[device, lowering] = shown, session.Session(shown.graph, device)
+            self._values[device, lowering] = shown, session.Session(shown.graph, device, self._study.threads)
         programs, (shown, runner) = self._stages[precision, device, lowering], self._values[device, lowering]
         program, fresh = self._runner(FRESH, precision, device, sizes=True, lowering=lowering)
 
@@ -721,7 +737,7 @@ class Network:
             found = dict(zip(runner.outputs, runner({linearize.POINT: points}), strict=True))
             return found[linearize.VALUE], {label: found[name] for label, (name, _) in shown.functions.items()}
 
-        workers = session.cores() if device == "cpu" else 1
+        workers = self._study.threads if device == "cpu" else 1
         orders = {label: order for label, (_, order) in shown.functions.items()}
         places = Places(programs.stages, program.groups, afresh, values, orders, PRECISIONS[precision])
         return Sweeper(

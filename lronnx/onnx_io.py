@@ -36,10 +36,12 @@ class Model:
 
     ``bytes`` is a self-contained serialization (external weights embedded, local functions inlined, fused nodes taken
     apart, nodes sorted, initializers not listed as inputs) that onnxruntime runs as the original model.
+    ``sha256`` is of the file; ``weights_sha256`` of the weights in external files, '' if there are none.
     """
 
     path: Path
     sha256: str
+    weights_sha256: str
     graph: Graph
     producer: str
     metadata: Mapping[str, str]
@@ -59,7 +61,7 @@ def read_model(path: str | os.PathLike[str], shapes: Mapping[str, Sequence[int]]
     except OSError as error:
         raise InputError(f"cannot read the model file {path}: {error.strerror or error}") from None
     proto = _parse(content, path)
-    _load_external(proto, path)
+    weights = _load_external(proto, path)
     if proto.functions:
         try:
             proto = inliner.inline_local_functions(proto)
@@ -81,7 +83,26 @@ def read_model(path: str | os.PathLike[str], shapes: Mapping[str, Sequence[int]]
         whole = proto.SerializeToString()
     except Exception as error:
         raise ModelError(f"{path}: a model of over 2 GB is too large to be read: {_first_line(error)}") from None
-    return Model(path, hashlib.sha256(content).hexdigest(), graph, producer, metadata, whole)
+    return Model(path, hashlib.sha256(content).hexdigest(), weights, graph, producer, metadata, whole)
+
+
+def self_contained(path: str | os.PathLike[str]) -> bytes:
+    """An ONNX file as it is, but for weights in external files, which become part of it: to be read elsewhere.
+
+    Raises InputError or ModelError as :func:`read_model`.
+    """
+    path = Path(path)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot read the model file {path}: {error.strerror or error}") from None
+    proto = _parse(content, path)
+    if not _load_external(proto, path):
+        return content
+    try:
+        return bytes(proto.SerializeToString())
+    except Exception as error:
+        raise ModelError(f"{path}: a model of over 2 GB cannot be sent elsewhere: {_first_line(error)}") from None
 
 
 def _first_line(error: Exception) -> str:
@@ -108,9 +129,13 @@ def _parse(content: bytes, path: Path) -> ModelProto:
     return proto
 
 
-def _load_external(proto: ModelProto, path: Path) -> None:
-    """Embed external weights. Files outside the model's folder are refused: a model must not read them."""
+def _load_external(proto: ModelProto, path: Path) -> str:
+    """Embed external weights; returns their hash, '' if there are none.
+
+    Files outside the model's folder are refused: a model must not read them.
+    """
     folder = path.resolve().parent
+    found, digest = False, hashlib.sha256()
     for tensor in _tensors(proto.graph):
         if tensor.data_location != TensorProto.EXTERNAL:
             continue
@@ -131,6 +156,10 @@ def _load_external(proto: ModelProto, path: Path) -> None:
             raise ModelError(f"{path}: external data of '{tensor.name}': {_first_line(error)}") from None
         tensor.data_location = TensorProto.DEFAULT
         del tensor.external_data[:]
+        found = True
+        digest.update(f"{tensor.name}\0{len(tensor.raw_data)}\0".encode())
+        digest.update(tensor.raw_data)
+    return digest.hexdigest() if found else ""
 
 
 def _tensors(graph: GraphProto) -> list[TensorProto]:

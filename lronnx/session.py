@@ -167,10 +167,11 @@ def probe(node: Node, arrays: Sequence[Array | None], opset: int) -> list[Array]
 
 
 class Original:
-    """The model as it was exported, for comparison: one sample at a time unless it takes batches."""
+    """The model as it was exported, for comparison: one sample at a time. ``threads``: 0 for the runtime's choice."""
 
-    def __init__(self, model: bytes, output: str, where: str) -> None:
+    def __init__(self, model: bytes, output: str, where: str, threads: int = 0) -> None:
         options = _options()
+        options.intra_op_num_threads = threads
         # It quantizes products with weights that are stored as integers, and fails on some models of float64.
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         try:
@@ -193,15 +194,15 @@ class Original:
 class Session:
     """A linearized program ready to run.
 
-    On the CPU the lanes are dealt out to one thread per core, each running the whole program on its share: the
+    On the CPU the lanes are dealt out to ``threads``, each running the whole program on its share: the
     runtime's own threads share out matrix products but not the copies between them, which take as long. The
     arrays that a call returns are overwritten by the call after the next.
     """
 
-    def __init__(self, program: Graph, device: str) -> None:
+    def __init__(self, program: Graph, device: str, threads: int) -> None:
         self._program = program
         self._device = device
-        self._workers = cores() if device == "cpu" else 1
+        self._workers = threads if device == "cpu" else 1
         self._by_threads: dict[int, ort.InferenceSession] = {}
         self._pool: ThreadPoolExecutor | None = None
         self._buffers: tuple[dict[str, Array], dict[str, Array]] = {}, {}
@@ -228,12 +229,13 @@ class Session:
         lanes = len(next(iter(feeds.values())))
         try:
             if not self._bindable:
-                return list(self._session(0).run(None, dict(feeds)))
+                return list(self._session(1 if self._workers == 1 else 0).run(None, dict(feeds)))
             outputs = self._outputs(lanes)
             workers = min(self._workers, lanes)
             if workers < self._workers or workers == 1:
                 # Making another session takes longer than the few lanes that are left at the end of a walk.
-                self._bound(self._session(1 if 1 in self._by_threads else 0), feeds, outputs, 0, lanes)
+                alone = self._workers == 1 or 1 in self._by_threads
+                self._bound(self._session(1 if alone else 0), feeds, outputs, 0, lanes)
                 return outputs
             session = self._session(1)
             if self._pool is None:

@@ -230,6 +230,33 @@ def test_the_model_that_is_kept_stands_alone(tmp_path: Path) -> None:
     np.testing.assert_array_equal(session.run(None, feeds)[0], expected.run(None, feeds)[0])
 
 
+def test_a_model_to_be_read_elsewhere(tmp_path: Path) -> None:
+    path, copy = tmp_path / "m.onnx", tmp_path / "elsewhere" / "m.onnx"
+    copy.parent.mkdir()
+    onnx.save(two_layers(), path)
+    assert onnx_io.self_contained(path) == path.read_bytes()
+    assert onnx_io.read_model(path).weights_sha256 == ""
+    onnx.save(two_layers(), path, save_as_external_data=True, location="m.data", size_threshold=0)
+    assert onnx_io.self_contained(path) != path.read_bytes()
+    copy.write_bytes(onnx_io.self_contained(path))
+    assert_same_walk(copy, two_layers())
+    before, after = onnx_io.read_model(path).graph, onnx_io.read_model(copy).graph
+    assert [node.label for node in before.nodes] == [node.label for node in after.nodes]
+
+
+def test_weights_in_another_file_are_hashed(tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    onnx.save(two_layers(), path, save_as_external_data=True, location="m.data", size_threshold=0)
+    before = onnx_io.read_model(path)
+    assert before.weights_sha256
+    data = bytearray((tmp_path / "m.data").read_bytes())
+    data[1] ^= 1
+    (tmp_path / "m.data").write_bytes(data)
+    after = onnx_io.read_model(path)
+    assert after.sha256 == before.sha256
+    assert after.weights_sha256 != before.weights_sha256
+
+
 def test_external_data_in_a_folder_below(tmp_path: Path) -> None:
     (tmp_path / "weights").mkdir()
     onnx.save(two_layers(), tmp_path / "m.onnx", save_as_external_data=True, location="weights/w", size_threshold=0)

@@ -479,3 +479,29 @@ print(walk.regions, walk.self_check.ok, *(peaks or [resource.getrusage(resource.
     assert int(regions) >= (50_000 if engine == "sweep" else 2000)
     kilobytes = int(peak) // 1024 if sys.platform == "darwin" else int(peak)
     assert kilobytes * 1024 < 20e6 + 500e6
+
+
+@pytest.mark.parametrize("engine", ["sweep", "walk"])
+def test_with_one_thread_a_result_does_not_depend_on_what_was_walked_before(tmp_path: Path, engine: str) -> None:
+    image_network(tmp_path)
+
+    def found(order: list[int]) -> list[Any]:
+        net = lronnx.load(tmp_path / "m.onnx", threads=1)
+        paths = {seed: points_of(net, 3, seed) for seed in order}
+        made = {seed: net.walk_path(path, engine=engine, memory=10**8) for seed, path in paths.items()}
+        return [made[seed] for seed in sorted(made)]
+
+    for one, other in zip(found([0, 1, 2]), found([2, 0, 1]), strict=True):
+        for left, right in zip(one.segments, other.segments, strict=True):
+            assert left.regions > 20
+            assert left.t.tobytes() == right.t.tobytes()
+            assert left.values.tobytes() == right.values.tobytes()
+            assert left.slopes.tobytes() == right.slopes.tobytes()
+            assert (left.switches, left.self_check) == (right.switches, right.self_check)
+            assert left.forward_passes == right.forward_passes
+
+
+def test_threads_must_be_a_number(tmp_path: Path) -> None:
+    image_network(tmp_path)
+    with pytest.raises(lronnx.InputError, match="threads"):
+        lronnx.load(tmp_path / "m.onnx", threads=0)
