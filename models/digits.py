@@ -1,6 +1,7 @@
 """A small residual network for scikit-learn's 8x8 digits: the example that comes with lronnx.
 
-``python -m models.digits`` trains it (seconds on one core) and writes ``digits.onnx`` and ``digits.npz``.
+``python -m models.digits`` trains it (seconds on one core) and writes ``digits.onnx``, the
+two points of the example, ``digits.npz``, and the images that it was trained and tested with, ``digits_data.npz``.
 """
 
 from __future__ import annotations
@@ -121,7 +122,7 @@ def accuracy(network: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> 
 
 
 def write(network: DigitsNet, digits: Digits, folder: Path, *, seed: int) -> float:
-    """Write ``digits.onnx`` and ``digits.npz`` to ``folder``; return the worst difference to onnxruntime.
+    """Write the three files to ``folder``; return the worst difference to onnxruntime.
 
     Raises:
         RuntimeError: the exported file computes something else than ``network``, or ``network``
@@ -137,7 +138,7 @@ def write(network: DigitsNet, digits: Digits, folder: Path, *, seed: int) -> flo
         metadata={
             "architecture": ARCHITECTURE,
             "dataset": "scikit-learn load_digits (UCI optical recognition of handwritten digits, 8x8)",
-            "scale": SCALE,
+            "scale": 1 / SCALE,
             "mean": [0.0],
             "std": [1.0],
             "labels": [str(digit) for digit in range(10)],
@@ -156,7 +157,19 @@ def write(network: DigitsNet, digits: Digits, folder: Path, *, seed: int) -> flo
         start_label=START_DIGIT,
         end_label=END_DIGIT,
     )
+    np.savez_compressed(
+        folder / "digits_data.npz",
+        x_train=pixels(digits.train_images),
+        y_train=digits.train_labels.numpy(),
+        x_test=pixels(digits.test_images),
+        y_test=digits.test_labels.numpy(),
+    )
     return difference
+
+
+def pixels(images: torch.Tensor) -> np.ndarray:
+    """Images (N, 1, 8, 8) in [0, 1] as the data set's own counts, uint8 (N, 8, 8)."""
+    return (images[:, 0].numpy() * SCALE).astype(np.uint8)
 
 
 def example(network: DigitsNet, digits: Digits, digit: int) -> np.ndarray:
@@ -191,7 +204,7 @@ def main() -> None:
         print(f"accuracy on {len(images)} {name} images: {accuracy(network, images, labels):.4f}")
     difference = write(network, digits, options.output, seed=options.seed)
     print(f"largest difference between torch and onnxruntime on the test images: {difference:.1e}")
-    for name in ("digits.onnx", "digits.npz"):
+    for name in ("digits.onnx", "digits.npz", "digits_data.npz"):
         print(f"wrote {options.output / name} ({(options.output / name).stat().st_size:,} bytes)")
 
 

@@ -86,7 +86,7 @@ def test_shipped_model_shows_what_lronnx_handles(shipped: onnx.ModelProto) -> No
 def test_shipped_metadata(shipped: onnx.ModelProto) -> None:
     entries = metadata(shipped)
     assert set(entries) == METADATA_KEYS
-    assert json.loads(entries["lronnx.scale"]) == 16
+    assert json.loads(entries["lronnx.scale"]) == 1 / 16
     assert json.loads(entries["lronnx.mean"]) == [0]
     assert json.loads(entries["lronnx.std"]) == [1]
     assert json.loads(entries["lronnx.labels"]) == list("0123456789")
@@ -106,6 +106,21 @@ def test_shipped_points_are_images_of_two_digits_that_the_model_recognizes() -> 
     session = onnxruntime.InferenceSession(EXAMPLE / "digits.onnx", providers=["CPUExecutionProvider"])
     [logits] = session.run(None, {"image": images})
     assert logits.argmax(1).tolist() == labels
+
+
+def test_shipped_data_are_what_the_model_was_trained_and_tested_with(shipped: onnx.ModelProto) -> None:
+    session = onnxruntime.InferenceSession(EXAMPLE / "digits.onnx", providers=["CPUExecutionProvider"])
+    entries = metadata(shipped)
+    with np.load(EXAMPLE / "digits_data.npz") as data:
+        assert set(data.files) == {"x_train", "y_train", "x_test", "y_test"}
+        assert (len(data["x_train"]), len(data["x_test"])) == (1347, 450)
+        for split in ("train", "test"):
+            images = data[f"x_{split}"]
+            assert (images.dtype, images.shape[1:], images.max()) == (np.uint8, (8, 8), 16)
+            scaled = images[:, None] * np.float32(json.loads(entries["lronnx.scale"]))
+            [logits] = session.run(None, {"image": scaled})
+            accuracy = (logits.argmax(1) == data[f"y_{split}"]).mean()
+            assert round(accuracy, 4) == json.loads(entries[f"lronnx.accuracy_{split}"])
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +154,11 @@ def test_export(script: ModuleType, tmp_path: Path) -> None:
     data = script.load(seed=1)
     network = script.train(data, epochs=1, seed=1)
     reported = script.write(network, data, tmp_path, seed=1)
-    assert {path.name for path in tmp_path.iterdir()} == {"digits.onnx", "digits.npz"}
+    assert {path.name for path in tmp_path.iterdir()} == {"digits.onnx", "digits.npz", "digits_data.npz"}
+    with np.load(tmp_path / "digits_data.npz") as written:
+        for split, images in (("train", data.train_images), ("test", data.test_images)):
+            assert np.array_equal(written[f"x_{split}"][:, None] / np.float32(16), images.numpy())
+            assert np.array_equal(written[f"y_{split}"], getattr(data, f"{split}_labels").numpy())
     assert_self_contained_and_anonymous(tmp_path / "digits.onnx")
 
     session = onnxruntime.InferenceSession(tmp_path / "digits.onnx", providers=["CPUExecutionProvider"])
