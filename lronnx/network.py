@@ -473,6 +473,11 @@ class Network:
     def __repr__(self) -> str:
         return f"<lronnx.Network {self.name}: {self.units} units, input {self.input_shape}, {self.outputs} outputs>"
 
+    @property
+    def lowers(self) -> bool:
+        """Whether it has convolutions, which there are several ways to write as matrix products."""
+        return any(self._study.lowers(node) for node in self._study.model.graph.nodes)
+
     # ---- programs
 
     @cached_property
@@ -537,6 +542,25 @@ class Network:
         if self.output_name not in self._study.variable:
             return np.asarray(self._study.contents[self.output_name], dtype=np.float64).ravel()
         return self._original(feeds)
+
+    def evaluate(self, point: ArrayLike, *, device: str = "auto", lowering: str = AUTO) -> NDArray[np.float64]:
+        """The analysed output of one sample in double precision, as a sweep computes it: (m,).
+
+        Raises InputError if an argument does not fit.
+        """
+        check_name(lowering)
+        _, runner = self._shown(session.choose_device(device), lowering)
+        given = np.asarray(point, dtype=np.float64).reshape(1, *self.input_shape)
+        made = dict(zip(runner.outputs, runner({linearize.POINT: given}), strict=True))
+        return np.array(made[linearize.VALUE], dtype=np.float64).ravel()
+
+    def _shown(self, device: str, lowering: str) -> tuple[stages.Values, session.Session]:
+        """The program of outputs and switching functions, in double precision."""
+        if (device, lowering) not in self._values:
+            plan, convolves = self._study.plan(lowering), _convolves(device)
+            shown = stages.values(self._folded, self.input_name, dtype="float64", convolves=convolves, plan=plan)
+            self._values[device, lowering] = shown, session.Session(shown.graph, device, self._study.threads)
+        return self._values[device, lowering]
 
     def linearize(self, *, precision: str = "double") -> bytes:
         """The linearized program as an ONNX model.
@@ -721,10 +745,7 @@ class Network:
             self._stages[precision, device, lowering] = (
                 HostStages(made) if on_host else DeviceStages(made, PRECISIONS[precision], device)
             )
-        if (device, lowering) not in self._values:
-            shown = stages.values(source, self.input_name, dtype="float64", convolves=_convolves(device), plan=plan)
-            self._values[device, lowering] = shown, session.Session(shown.graph, device, self._study.threads)
-        programs, (shown, runner) = self._stages[precision, device, lowering], self._values[device, lowering]
+        programs, (shown, runner) = self._stages[precision, device, lowering], self._shown(device, lowering)
         program, fresh = self._runner(FRESH, precision, device, sizes=True, lowering=lowering)
 
         def afresh(points: Array, directions: Array) -> Evaluation:

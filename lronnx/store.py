@@ -80,12 +80,17 @@ def write_regions(
 
     ``options`` is recorded as JSON. Raises OSError; then no file is left behind, and an older one is untouched.
     """
-    schema = _schema().with_metadata(_metadata(path, model, sha256, options, version))
-    # The two lists of a row decide how many rows make a group of a handy size.
-    rows = max(_ROW_GROUP_BYTES // (16 * path.outputs + 64), 1)
-    with replacing(target) as temporary, _writer(temporary, schema) as writer:
-        for group in _groups(path, rows):
-            writer.write_table(group, row_group_size=rows)
+    with replacing(target) as temporary:
+        _write_regions(temporary, path, _metadata(path, model, sha256, options, version))
+
+
+def regions_bytes(path: PathWalk, *, model: str, sha256: str, options: Mapping[str, Any], version: str) -> bytes:
+    """The content of a regions file, as :func:`write_regions` writes it."""
+    import pyarrow as pa
+
+    target = pa.BufferOutputStream()
+    _write_regions(target, path, _metadata(path, model, sha256, options, version))
+    return bytes(target.getvalue())
 
 
 def write_bytes(target: Path, content: bytes) -> None:
@@ -169,11 +174,16 @@ def _schema() -> pa.Schema:
     )
 
 
-def _writer(place: Path, schema: pa.Schema) -> Any:
+def _write_regions(target: Path | pa.NativeFile, path: PathWalk, metadata: Mapping[str, str]) -> None:
     import pyarrow.parquet as pq
 
+    # The two lists of a row decide how many rows make a group of a handy size.
+    rows = max(_ROW_GROUP_BYTES // (16 * path.outputs + 64), 1)
     # Names repeat, so a dictionary of them pays; numbers do not.
-    return pq.ParquetWriter(place, schema, compression="zstd", use_dictionary=["node"])
+    schema = _schema().with_metadata(metadata)
+    with pq.ParquetWriter(target, schema, compression="zstd", use_dictionary=["node"]) as writer:
+        for group in _groups(path, rows):
+            writer.write_table(group, row_group_size=rows)
 
 
 def _groups(path: PathWalk, rows: int) -> Iterator[pa.Table]:
