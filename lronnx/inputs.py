@@ -76,8 +76,11 @@ class Pixels:
             raise InputError("--scale and --std must not be 0: they are factors between pixels and inputs")
         return chosen
 
-    def apply(self, pixels: NDArray[np.uint8], channel_axis: int | None, what: str) -> Floats:
-        """The inputs that these pixels stand for. Raises InputError if no scale is known or channels do not fit."""
+    def apply(self, pixels: Array, channel_axis: int | None, what: str) -> Floats:
+        """The inputs that these pixels, whole or real numbers, stand for: float64 of the same shape.
+
+        Raises InputError if no scale is known or channels do not fit.
+        """
         if self.scale is None:
             raise InputError(
                 f"{what} holds pixels from 0 to 255, and nothing says how they become inputs of the network: "
@@ -179,10 +182,24 @@ def as_points(points: Iterable[ArrayLike], shape: Sequence[int], *, closed: bool
     shape = tuple(shape)
     converted = []
     for position, point in enumerate(points):
-        what = f"point {position}"
-        converted.append(_to_shape(_to_floats(_as_array(point, what), what), shape, what))
+        converted.append(as_point(point, shape, f"point {position}"))
     _check_directions(converted, closed)
     return np.stack(converted)
+
+
+def as_point(point: ArrayLike, shape: Sequence[int], what: str) -> Floats:
+    """One point that a caller hands over, checked: float64 of ``shape``, from which it may differ by axes of size 1 in
+    front. ``what``: what to call it in messages.
+
+    Raises InputError for another shape, and for numbers that are not floating-point or not finite.
+    """
+    return _to_shape(_to_floats(_as_array(point, what), what), tuple(shape), what)
+
+
+def core_shape(shape: Sequence[int]) -> tuple[int, ...]:
+    """``shape`` without axes of size 1 in front."""
+    position = next((i for i, size in enumerate(shape) if size != 1), len(shape))
+    return tuple(shape[position:])
 
 
 def read_array(spec: str, key: str) -> Array:
@@ -213,7 +230,7 @@ def shape_from_points(
         given = _read_numpy(start, "start").array.shape
     else:
         return None
-    core = _strip(given)
+    core = core_shape(given)
     missing = len(declared) - len(core)
     if missing < 0:
         return None
@@ -231,7 +248,7 @@ def _read_path(spec: str) -> list[_Source]:
     if _is_image(spec):
         raise InputError(f"{path} is one image; points are an array: two images go to --start and --end")
     if key is None and path.suffix.lower() == ".npz":
-        keys = _keys(path)
+        keys = npz_keys(path)
         if "points" not in keys and {"start", "end"} <= set(keys):
             return [_read_numpy(spec, "start"), _read_numpy(spec, "end")]
     source = _read_numpy(spec, "points")
@@ -268,34 +285,39 @@ def split_spec(spec: str) -> tuple[Path, str | None]:
 
 def _read_numpy(spec: str, default_key: str) -> _Source:
     path, key = split_spec(spec)
-    _check_file(path)
+    check_file(path)
     suffix = path.suffix.lower()
     if suffix == ".npy":
         with path.open("rb") as stream:
-            return _Source(_read_npy(stream, str(path)), str(path))
+            return _Source(read_npy(stream, str(path)), str(path))
     if suffix != ".npz":
         raise InputError(
             f"{path} is of no kind that lronnx reads: give a .npy file, an .npz file, or an image "
             f"({', '.join(sorted(IMAGE_SUFFIXES))})"
         )
     key = default_key if key is None else key
-    keys = _keys(path)
+    keys = npz_keys(path)
     if key not in keys:
         have = ", ".join(f"'{name}'" for name in keys) or "none"
         raise InputError(f"{path} has no array '{key}' (it has: {have}); {path}:KEY names another one")
-    what = f"{path}:{key}"
-    with _reading(path), zipfile.ZipFile(path) as archive, archive.open(f"{key}.npy") as stream:
-        return _Source(_read_npy(stream, what), what)
+    return _Source(read_npz(path, key), f"{path}:{key}")
 
 
-def _keys(path: Path) -> list[str]:
-    _check_file(path)
-    with _reading(path), zipfile.ZipFile(path) as archive:
+def read_npz(path: Path, key: str) -> Array:
+    """The array ``key`` of an ``.npz`` file, which must be there. Raises InputError if it cannot be read."""
+    with reading(path), zipfile.ZipFile(path) as archive, archive.open(f"{key}.npy") as stream:
+        return read_npy(stream, f"{path}:{key}")
+
+
+def npz_keys(path: Path) -> list[str]:
+    """The names of the arrays in an ``.npz`` file, in its order. Raises InputError if it cannot be read."""
+    check_file(path)
+    with reading(path), zipfile.ZipFile(path) as archive:
         return [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
 
 
 @contextmanager
-def _reading(what: Path | str) -> Iterator[None]:
+def reading(what: Path | str) -> Iterator[None]:
     """Turns what a damaged file makes the standard library raise into an InputError that names the file."""
     try:
         yield
@@ -305,8 +327,37 @@ def _reading(what: Path | str) -> Iterator[None]:
         raise InputError(f"{what} cannot be read, it may be damaged: {error}") from None
 
 
-def _read_npy(stream: IO[bytes], what: str) -> Array:
+def read_npy(stream: IO[bytes], what: str) -> Array:
     """One array in numpy's own format; objects in it would be pickled code, and are never loaded."""
+    _check_npy(stream, what)
+    try:
+        with reading(what):
+            return np.asarray(np.lib.format.read_array(stream, allow_pickle=False))
+    except InputError as error:
+        if "allow_pickle" in str(error):
+            raise InputError(_pickled(what)) from None
+        raise
+
+
+def map_npy(path: Path) -> Array:
+    """The array of a ``.npy`` file, read-only and mapped into memory: only what is used is read.
+
+    Raises InputError as :func:`read_npy` does.
+    """
+    check_file(path)
+    with path.open("rb") as stream:
+        _check_npy(stream, str(path))
+    try:
+        with reading(path):
+            return np.asarray(np.lib.format.open_memmap(path, mode="r"))
+    except InputError as error:
+        if "Python objects" in str(error):
+            raise InputError(_pickled(str(path))) from None
+        raise
+
+
+def _check_npy(stream: IO[bytes], what: str) -> None:
+    """Raise InputError unless the stream, which is at its beginning again afterwards, starts as a .npy file does."""
     magic = stream.read(len(np.lib.format.MAGIC_PREFIX))
     if not magic:
         raise InputError(f"{what} is empty")
@@ -315,13 +366,6 @@ def _read_npy(stream: IO[bytes], what: str) -> Array:
             raise InputError(_pickled(what))
         raise InputError(f"{what} is not a .npy file, whatever its name: save the array with numpy.save")
     stream.seek(0)
-    try:
-        with _reading(what):
-            return np.asarray(np.lib.format.read_array(stream, allow_pickle=False))
-    except InputError as error:
-        if "allow_pickle" in str(error):
-            raise InputError(_pickled(what)) from None
-        raise
 
 
 def _pickled(what: str) -> str:
@@ -331,7 +375,8 @@ def _pickled(what: str) -> str:
     )
 
 
-def _check_file(path: Path) -> None:
+def check_file(path: Path) -> None:
+    """Raise InputError unless there is a file of this name."""
     if not path.exists():
         raise InputError(f"there is no file {path}")
     if not path.is_file():
@@ -340,37 +385,64 @@ def _check_file(path: Path) -> None:
 
 def _read_image(path: Path, role: str, shape: tuple[int, ...]) -> _Source:
     """An image as a uint8 array of the sample's shape; grey or colour as the network's channels want it."""
-    _check_file(path)
-    try:
-        from PIL import Image
-    except ImportError:
-        raise InputError(f"reading {path} needs Pillow: pip install 'lronnx[image]'") from None
+    check_file(path)
+    require_pillow(path)
     what = f"the {role} ({path})"
     layouts = _layouts(shape)
     if not layouts:
         raise InputError(
             f"{what} is an image, but the network's input of shape {_text(shape)} is not: give a .npy or .npz file"
         )
+    with _opened_image(path, what) as image:
+        # Sizes are compared before any pixel is decoded.
+        width, height = image.size
+        fitting = [layout for layout in layouts if (layout.width, layout.height) == (width, height)]
+        if not fitting:
+            wanted = " or ".join(sorted({f"{layout.width} x {layout.height}" for layout in layouts}))
+            raise InputError(
+                f"{what} is {width} x {height} pixels, the network's input {_text(shape)} takes {wanted} "
+                "(width x height); lronnx does not resize, since the result would depend on how"
+            )
+        if len(fitting) > 1:
+            raise InputError(f"in {_text(shape)} the axis of the channels is not clear for {what}: give a .npy file")
+        layout = fitting[0]
+        pixels = _decode(image, layout.channels, what)
+    if layout.channel_axis is not None and layout.channel_axis == len(shape) - 3:
+        pixels = np.moveaxis(pixels, -1, 0)
+    return _Source(np.ascontiguousarray(pixels).reshape(shape), what, layout.channel_axis)
+
+
+def require_pillow(what: Path | str) -> None:
+    """Raise InputError unless Pillow, which reads images, is installed."""
+    try:
+        import PIL.Image  # noqa: F401
+    except ImportError:
+        raise InputError(f"reading {what} needs Pillow: pip install 'lronnx[image]'") from None
+
+
+def decode_image(encoded: IO[bytes], what: str) -> NDArray[np.uint8]:
+    """The pixels of an image file: (height, width) if it is grey, else (height, width, 3), red, green, blue.
+
+    An image with a palette counts as one in colour. Raises InputError unless it is a single opaque frame of 8 bits
+    a channel, and of a size that Pillow does not take for a decompression bomb. Pillow must be installed.
+    """
+    with _opened_image(encoded, what) as image:
+        if image.mode in {"1", "L", "LA"}:
+            return _decode(image, 1, what)[:, :, 0]
+        return _decode(image, 3, what)
+
+
+@contextmanager
+def _opened_image(file: Path | IO[bytes], what: str) -> Iterator[Any]:
+    """A Pillow image, not decoded yet; whatever goes wrong inside becomes an InputError that names the file."""
+    from PIL import Image
+
     try:
         with (
             warnings.catch_warnings(action="error", category=Image.DecompressionBombWarning),
-            Image.open(path) as image,
+            Image.open(file) as image,
         ):
-            # Sizes are compared before any pixel is decoded.
-            width, height = image.size
-            fitting = [layout for layout in layouts if (layout.width, layout.height) == (width, height)]
-            if not fitting:
-                wanted = " or ".join(sorted({f"{layout.width} x {layout.height}" for layout in layouts}))
-                raise InputError(
-                    f"{what} is {width} x {height} pixels, the network's input {_text(shape)} takes {wanted} "
-                    "(width x height); lronnx does not resize, since the result would depend on how"
-                )
-            if len(fitting) > 1:
-                raise InputError(
-                    f"in {_text(shape)} the axis of the channels is not clear for {what}: give a .npy file"
-                )
-            layout = fitting[0]
-            pixels = _decode(image, layout.channels, what)
+            yield image
     except InputError:
         raise
     except MemoryError:
@@ -378,9 +450,6 @@ def _read_image(path: Path, role: str, shape: tuple[int, ...]) -> _Source:
     # The decoders of some thirty formats raise whatever they like on damaged data.
     except Exception as error:
         raise InputError(f"{what} cannot be read as an image: {error}") from None
-    if layout.channel_axis is not None and layout.channel_axis == len(shape) - 3:
-        pixels = np.moveaxis(pixels, -1, 0)
-    return _Source(np.ascontiguousarray(pixels).reshape(shape), what, layout.channel_axis)
 
 
 def _decode(image: Any, channels: int, what: str) -> NDArray[np.uint8]:
@@ -397,7 +466,7 @@ def _decode(image: Any, channels: int, what: str) -> NDArray[np.uint8]:
 
 def _layouts(shape: Sequence[int]) -> list[_Layout]:
     """How a sample of this shape may be an image: channels first, channels last, or a grey plane."""
-    core = _strip(shape)
+    core = core_shape(shape)
     if len(core) == 2:
         return [_Layout(core[0], core[1], 1, None)]
     if len(core) != 3:
@@ -426,7 +495,7 @@ def _as_array(point: ArrayLike, what: str) -> Array:
 
 def _to_shape(array: NDArray[_Scalar], shape: tuple[int, ...], what: str) -> NDArray[_Scalar]:
     """``array`` as ``shape``, from which it may differ by axes of size 1 in front."""
-    core, wanted = _strip(array.shape), _strip(shape)
+    core, wanted = core_shape(array.shape), core_shape(shape)
     if core == wanted:
         return array.reshape(shape)
     message = f"{what} has shape {_text(array.shape)}, the network's input takes {_text(shape)} ({_AXES_NOTE})"
@@ -504,12 +573,6 @@ def _number(text: str) -> float:
     if not math.isfinite(number):
         raise ValueError(text)
     return number
-
-
-def _strip(shape: Sequence[int]) -> tuple[int, ...]:
-    """``shape`` without axes of size 1 in front."""
-    position = next((i for i, size in enumerate(shape) if size != 1), len(shape))
-    return tuple(shape[position:])
 
 
 def _text(shape: Sequence[int]) -> str:
