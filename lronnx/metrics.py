@@ -80,7 +80,14 @@ def absolute_deviation(t: Floats, values: Floats, length: float) -> Floats:
     >>> float(absolute_deviation(np.array([0.0, 0.5, 1.0]), np.array([[0.0], [1.0], [0.0]]), 2.0)[0])
     1.0
     """
-    gap = values - _baseline(t, values)
+    return np.asarray(length * deviation_integrals(t, values - _baseline(t, values)).sum(axis=0))
+
+
+def deviation_integrals(t: Floats, gap: Floats) -> Floats:
+    """``integral |g_k| dt`` over each region, for functions ``g_k`` that are affine there: (R, m), unit of g times t.
+
+    ``gap``: (R+1, m), g at the edges. The closed form is that of :func:`absolute_deviation`.
+    """
     before, after = np.abs(gap[:-1]), np.abs(gap[1:])
     both = before + after
     # Signs are compared, not multiplied: the product of two small gaps underflows to 0. Shares of the sum are
@@ -88,7 +95,7 @@ def absolute_deviation(t: Floats, values: Floats, length: float) -> Floats:
     crosses = np.sign(gap[:-1]) * np.sign(gap[1:]) < 0
     share = np.divide(before, both, out=np.zeros_like(both), where=crosses)
     mean = 0.5 * both * np.where(crosses, share**2 + (1.0 - share) ** 2, 1.0)
-    return np.asarray(length * (np.diff(t)[:, None] * mean).sum(axis=0))
+    return np.asarray(np.diff(t)[:, None] * mean)
 
 
 def absolute_deviation_bound(t: Floats, values: Floats, slopes: Floats, length: float) -> Floats:
@@ -226,8 +233,15 @@ def _baseline(t: Floats, values: Floats) -> Floats:
     """(R+1, m) the affine functions that equal the outputs at both ends, exactly so in floating point."""
     if len(t) < 2:
         return values.copy()
-    share = ((t - t[0]) / (t[-1] - t[0]))[:, None]
-    return np.asarray((1.0 - share) * values[0] + share * values[-1])
+    return between(values[0], values[-1], (t - t[0]) / (t[-1] - t[0]))
+
+
+def between(first: Floats, last: Floats, share: Floats) -> Floats:
+    """(S, m) the affine functions that are ``first`` (m,) at share 0 and ``last`` at share 1, exactly so at both.
+
+    ``share``: (S,).
+    """
+    return np.asarray((1.0 - share)[:, None] * first + share[:, None] * last)
 
 
 def _best(here: Floats, there: Floats, margin: float) -> NDArray[np.intp]:
