@@ -1,4 +1,4 @@
-"""What people read: a run as a table of figures, a network as a table of nodes. Computes nothing.
+"""What people read: a run or a study as tables of figures, a network as a table of nodes. Computes nothing.
 
 Everything fits 80 columns on a terminal. Where the output is no terminal (a pipe, a file), nothing is coloured or
 cut, and each node is one line for ``grep``. Names come from model files: they are shown, never interpreted.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from rich import box
 from rich.console import Console, Group, RenderableType
@@ -24,6 +24,38 @@ if TYPE_CHECKING:
 
 TOP_NODES = 10
 TOP_SEGMENTS = 20
+TOP_CLASSES = 20
+TOP_TESTS = 12
+TOP_CLASS_TESTS = 5
+
+# The measures of lronnx.summary, as walk_report calls them.
+_MEASURES = {
+    "regions": "regions",
+    "linear_regions_per_region": "linear per region",
+    "density": "density",
+    "absolute_deviation_norm": "absolute deviation",
+    "mean_absolute_deviation_norm": "mean deviation",
+    "total_variation_norm": "total variation",
+    "slope_variation_norm": "slope variation",
+    "local_similarity": "local similarity",
+    "decision_changes": "decision changes",
+    "estimated_regions": "regions",
+    "estimated_density": "density",
+    "estimated_absolute_deviation_output_mean": "absolute deviation",
+    "estimated_mean_absolute_deviation_output_mean": "mean deviation",
+    "estimated_total_variation_output_mean": "total variation",
+    "estimated_slope_variation_output_mean": "slope variation",
+}
+# The columns of the table of groups: those that are there.
+_GROUP_MEASURES = {
+    "density": "density",
+    "mean_absolute_deviation_norm": "mean\ndeviation",
+    "total_variation_norm": "total\nvariation",
+    "local_similarity": "local\nsimilarity",
+    "estimated_density": "ESTIMATED\ndensity",
+    "estimated_mean_absolute_deviation_output_mean": "ESTIMATED\nmean dev.",
+    "estimated_total_variation_output_mean": "ESTIMATED\nvariation",
+}
 
 _UNLIMITED = 100_000
 
@@ -104,6 +136,51 @@ def inspect_report(inspection: Inspection) -> list[RenderableType]:
     if lines:
         parts.append(Text("\n".join(clean(line) for line in lines)))
     return [*parts, _verdict(inspection)]
+
+
+def summary_report(summary: Mapping[str, Any], *titles: str) -> list[RenderableType]:
+    """The statistics of a study, as :func:`lronnx.summary.summarize` has them. ``titles``: lines that come first."""
+    estimated, totals = summary["estimated"], summary["totals"]
+    parts: list[RenderableType] = []
+    if titles:
+        parts.append(_paragraph(*(clean(title) for title in titles)))
+    if estimated:
+        parts.append(
+            Text(
+                _wrapped(
+                    "ESTIMATE: only parts of each segment were walked. What the tables call estimated is unbiased, "
+                    "but spreads more between paths than the exact figures do."
+                ),
+                style="bold yellow",
+            )
+        )
+    elif totals["partial_segments"]:
+        parts.append(
+            Text(
+                _wrapped(
+                    f"PARTIAL: {totals['partial_segments']} of {totals['segments']} segments were not walked to their "
+                    "end; all figures are about the parts that were walked."
+                ),
+                style="bold yellow",
+            )
+        )
+    parts.append(_totals(summary))
+    check = totals["self_check"]
+    if not check["ok"]:
+        named = [str(path) for path in check["first_failed_paths"]]
+        named += ["..."] if check["failed_paths"] > len(named) else []
+        text = f"The self-check failed on these paths: {', '.join(named)}. All figures include them."
+        parts.append(Text(_wrapped(text), style="bold red"))
+    if not totals["paths"]:
+        return parts
+    nodes = totals.get("switches_by_node")
+    if nodes:
+        parts.append(_node_table(nodes, totals["switches"], {}))
+    parts.append(_measures(summary))
+    for table in (_group_table(summary), _test_table(summary)):
+        if table is not None:
+            parts.append(table)
+    return parts
 
 
 def clean(text: str) -> str:
@@ -217,13 +294,16 @@ def _agreement(found: Agreement) -> tuple[Text, str]:
 
 
 def _switches(path: PathWalk, operators: Mapping[str, str]) -> RenderableType:
-    """The nodes whose units switch most often."""
+    return _node_table(path.switches_by_node, path.switch_count, operators)
+
+
+def _node_table(switches: Mapping[str, int], total: int, operators: Mapping[str, str]) -> RenderableType:
+    """The nodes whose units switch most often. ``switches``: by node, most first; ``total``: of all nodes."""
     table = _table("node", "operator", "switches", "share")
     for column in (2, 3):
         table.columns[column].justify = "right"
         table.columns[column].no_wrap = True
-    total = path.switch_count
-    counted = list(path.switches_by_node.items())
+    counted = list(switches.items())
     for label, count in counted[:TOP_NODES]:
         table.add_row(Text(clean(label)), Text(clean(operators.get(label, ""))), str(count), f"{count / total:.1%}")
     rest = counted[TOP_NODES:]
@@ -256,6 +336,174 @@ def _segment(walk: Walk) -> tuple[str, str, str, str, str]:
     )
 
 
+def _totals(summary: Mapping[str, Any]) -> Table:
+    """What was walked, all paths together."""
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
+    table.add_column(no_wrap=True)
+    table.add_column(justify="right", no_wrap=True, style="bold")
+    table.add_column(style="dim")
+    totals = summary["totals"]
+    rows: list[tuple[str, str | Text, str]] = [
+        ("paths", str(totals["paths"]), "the unit of all statistics"),
+        ("segments", str(totals["segments"]), "of all paths together"),
+    ]
+    if summary["estimated"]:
+        error = totals["estimated_regions_standard_error"]
+        rows += [
+            ("estimated regions", number(totals["estimated_regions"]), f"ESTIMATE, standard error {number(error)}"),
+            ("length", number(totals["length"]), f"Euclidean; {_percent(totals['walked_fraction'])} of it was walked"),
+        ]
+    else:
+        covered = totals["covered_fraction"]
+        rows += [
+            ("regions", str(totals["regions"]), "each of one activation pattern"),
+            ("linear regions", str(totals["linear_regions"]), "neighbours with the same slope counted once"),
+            ("unit switches", str(totals["switches"]), f"at {totals['breakpoints']} breakpoints"),
+            ("length", number(totals["length"]), f"Euclidean; {_percent(covered)} of it was walked"),
+        ]
+    check = totals["self_check"]
+    if check["ok"]:
+        worst = number(check["max_value_error"])
+        rows.append(("self-check", Text("ok", style="bold green"), f"outputs within {worst} of the model's own"))
+    else:
+        text = f"on {check['failed_segments']} segments of {check['failed_paths']} paths"
+        rows.append(("self-check", Text("FAILED", style="bold red"), text))
+    rows.append(("forward passes", str(totals["forward_passes"]), "evaluations of a single input"))
+    for name, figure, meaning in rows:
+        table.add_row(name, figure, clean(meaning))
+    return table
+
+
+def _measures(summary: Mapping[str, Any]) -> RenderableType:
+    """Every measure over all paths, and what there is to know about them."""
+    [everything] = summary["groups"]["all"]
+    interval = f"{100 * summary['confidence']:.4g} % interval"
+    first = "ESTIMATE of" if summary["estimated"] else "measure of a path"
+    table = _table(first, "mean", interval, "standard\ndeviation", "median")
+    for column in table.columns:
+        # Where numbers are so long that the table does not fit, the interval takes two lines.
+        column.no_wrap = column is not table.columns[2]
+    for column in table.columns[1:]:
+        column.justify = "right"
+    missing = []
+    for name, figures in everything["measures"].items():
+        quartiles = figures["quartiles"]
+        table.add_row(
+            _MEASURES[name],
+            _short(figures["mean"]),
+            _interval(figures["interval"]),
+            _short(figures["standard_deviation"]),
+            _short(quartiles[1] if quartiles else None),
+        )
+        if figures["missing"]:
+            missing.append(f"{_MEASURES[name]} ({figures['missing']})")
+    over = "means" if summary["estimated"] else "norms"
+    lines = [
+        "Density is in regions per unit of length; mean deviation is absolute deviation per length; deviation and "
+        f"variation are {over} over the outputs. The interval is of the mean over paths (bootstrap)."
+    ]
+    if missing:
+        lines.append(f"Left out are paths that have no such figure: {', '.join(missing)}.")
+    return Group(table, Text(), Text(_wrapped(*lines), style="dim"))
+
+
+def _group_table(summary: Mapping[str, Any]) -> RenderableType | None:
+    """Means by group: splits, clean and corrupted labels, pairs, classes."""
+    groups = summary["groups"]
+    kinds = [kind for kind in ("split", "split_and_corrupted", "pair", "class") if groups[kind]]
+    if not kinds:
+        return None
+    names = [name for name in _GROUP_MEASURES if name in summary["measures"]]
+    table = _table("mean over the paths of", "paths", *(_GROUP_MEASURES[name] for name in names))
+    for column in table.columns[1:]:
+        column.justify = "right"
+        column.no_wrap = True
+    for kind in kinds:
+        for group in groups[kind][:TOP_CLASSES]:
+            means = (_short(group["measures"][name]["mean"]) for name in names)
+            table.add_row(Text(_group_name(group)), str(group["paths"]), *means)
+        table.add_section()
+    left = len(groups["class"]) - TOP_CLASSES
+    if left > 0:
+        return Group(table, Text(f"and {left} more classes: the summary lists them all", style="dim"))
+    return table
+
+
+def _test_table(summary: Mapping[str, Any]) -> RenderableType | None:
+    """How far the groups differ: the clearest tests of every kind."""
+    first = "ESTIMATE of" if summary["estimated"] else "measure"
+    table = _table(first, "between", "distance", "p", "adjusted\np")
+    table.columns[0].no_wrap = True
+    for column in table.columns[2:]:
+        column.justify = "right"
+        column.no_wrap = True
+    left = 0
+    for kind in ("split", "split_and_corrupted", "pair", "class"):
+        tests = [test for test in summary["tests"] if test["kind"] == kind]
+        clearest = sorted(tests, key=lambda test: (test["adjusted_p_value"], -test["statistic"]))
+        shown = clearest[: TOP_CLASS_TESTS if kind == "class" else TOP_TESTS]
+        left += len(tests) - len(shown)
+        for test in shown:
+            probabilities = (_probability(test[name]) for name in ("p_value", "adjusted_p_value"))
+            between = Text(_between(test["first"], test["second"]))
+            table.add_row(_MEASURES[test["measure"]], between, f"{test['statistic']:.3f}", *probabilities)
+        if shown:
+            table.add_section()
+    if not table.row_count:
+        return None
+    lines = [
+        "Kolmogorov-Smirnov: the distance is the largest difference of two distribution functions; p is adjusted for "
+        "the number of tests of a measure (Benjamini-Hochberg)."
+    ]
+    if left:
+        lines.append(f"These are the clearest of each kind; the summary lists {left} more.")
+    return Group(table, Text(), Text(_wrapped(*lines), style="dim"))
+
+
+def _group_name(group: Mapping[str, Any]) -> str:
+    """What makes a group: ``class cat``."""
+    words = []
+    if group.get("split"):
+        words.append(group["split"])
+    elif "split" in group and "corrupted" not in group:
+        words.append("(no split)")
+    if "corrupted" in group:
+        words.append("corrupted labels" if group["corrupted"] else "clean labels")
+    if "label" in group:
+        words.append(f"class {group['label'] if group['class'] is None else group['class']}")
+    if "pair" in group:
+        words.append("pairs in a class" if group["pair"] == "same class" else "pairs across classes")
+    return clean(", ".join(words))
+
+
+def _between(first: Mapping[str, Any], second: Mapping[str, Any]) -> str:
+    """The two groups of a test, in as few words as tell them."""
+    if "corrupted" in first:
+        return clean(": ".join(filter(None, [first["split"], "clean, corrupted"])))
+    if "pair" in first:
+        return "pairs in, across classes"
+    return f"{_group_name(first)}, {'the rest' if 'rest' in second else _group_name(second).removeprefix('class ')}"
+
+
+def _short(figure: float | None) -> str:
+    """Four digits and no more than ten characters, or a dash for what does not exist."""
+    if figure is None:
+        return "-"
+    return f"{figure:.0f}" if 1e4 <= abs(figure) < 1e7 else f"{figure:.4g}"
+
+
+def _interval(ends: Sequence[float] | None) -> str:
+    return "-" if ends is None else f"{_short(ends[0])} .. {_short(ends[1])}"
+
+
+def _probability(value: float) -> str:
+    return "< 1e-6" if value < 1e-6 else f"{value:.2g}"
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.4g} %"
+
+
 def _partial_text(path: PathWalk) -> str:
     if not path.segments:
         return "PARTIAL: stopped before the first region was finished."
@@ -279,5 +527,8 @@ def _table(*columns: str) -> Table:
 
 def _paragraph(*lines: str) -> Text:
     """Text broken between words at 80 columns, the same on a terminal and in a file; long words stay whole."""
-    wrapped = (textwrap.fill(line, 80, break_long_words=False, break_on_hyphens=False) for line in lines)
-    return Text("\n".join(wrapped))
+    return Text(_wrapped(*lines))
+
+
+def _wrapped(*lines: str) -> str:
+    return "\n".join(textwrap.fill(line, 80, break_long_words=False, break_on_hyphens=False) for line in lines)
