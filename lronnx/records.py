@@ -1,0 +1,187 @@
+"""The tables of a study: what a row of each holds, and how a walk or an estimate becomes one.
+
+``SEGMENTS``: one row per segment of every path, the figures of :class:`lronnx.regions.Walk` under their names.
+``ESTIMATES``: the same for a study of estimates, :class:`lronnx.estimates.SegmentEstimate`; whatever was not counted
+but estimated has ``estimated`` in its name. ``TIMES``: one row per path: what may differ from run to run.
+
+Both first tables begin with ``ORIGIN``: which sample of which data a path belongs to. ``split`` is '' if the data has
+none; ``index`` is the sample's position in its split, null if the path belongs to no sample; ``label``, ``class`` and
+``corrupted`` (whether the label is known to be wrong) are null if nobody knows; ``other_index`` and ``other_label``
+are of the sample that a path leads to from another one. A segment whose two ends are the same point (translations of a
+constant image) has no direction: length 0, no regions, density null.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from lronnx.regions import Walk
+
+if TYPE_CHECKING:
+    from lronnx.estimates import Estimate, SegmentEstimate
+
+_NUMBERS = pa.list_(pa.field("item", pa.float64(), nullable=False))
+_COUNTS = pa.map_(pa.string(), pa.int64())
+
+_PLACE = [pa.field("path", pa.int64(), nullable=False), pa.field("segment", pa.int32(), nullable=False)]
+
+ORIGIN = [
+    pa.field("split", pa.string(), nullable=False),
+    pa.field("index", pa.int64()),
+    pa.field("label", pa.int64()),
+    pa.field("class", pa.string()),
+    pa.field("corrupted", pa.bool_()),
+    pa.field("other_index", pa.int64()),
+    pa.field("other_label", pa.int64()),
+]
+
+_CHECK = [
+    pa.field("self_check_ok", pa.bool_(), nullable=False),
+    pa.field("contradictions", pa.int64(), nullable=False),
+    pa.field("end_pattern_mismatches", pa.int64(), nullable=False),
+    pa.field("max_value_error", pa.float64(), nullable=False),
+    pa.field("forward_passes", pa.int64(), nullable=False),
+]
+
+_WALKED = [
+    pa.field("length", pa.float64(), nullable=False),
+    pa.field("covered", pa.float64(), nullable=False),
+    pa.field("regions", pa.int64(), nullable=False),
+    pa.field("linear_regions", pa.int64(), nullable=False),
+    pa.field("breakpoints", pa.int64(), nullable=False),
+    pa.field("switches", pa.int64(), nullable=False),
+    pa.field("smallest_region", pa.float64()),
+    pa.field("density", pa.float64()),
+    pa.field("absolute_deviation", _NUMBERS, nullable=False),
+    pa.field("absolute_deviation_norm", pa.float64(), nullable=False),
+    pa.field("absolute_deviation_bound", _NUMBERS, nullable=False),
+    pa.field("total_variation", _NUMBERS, nullable=False),
+    pa.field("end_to_end_variation", _NUMBERS, nullable=False),
+    pa.field("slope_variation", _NUMBERS, nullable=False),
+    pa.field("local_similarity", pa.float64()),
+    pa.field("decision_changes", pa.int64(), nullable=False),
+    pa.field("switches_by_node", _COUNTS, nullable=False),
+    pa.field("partial", pa.bool_(), nullable=False),
+]
+
+_SCALARS, _VECTORS = ("regions", "density"), ("total_variation", "slope_variation", "absolute_deviation")
+_PARTS = {"": "value", "_standard_error": "standard_error", "_low": "low", "_high": "high"}
+
+_ESTIMATED = [
+    pa.field("length", pa.float64(), nullable=False),
+    pa.field("fraction", pa.float64(), nullable=False),
+    pa.field("breakpoints_seen", pa.int64(), nullable=False),
+    *(
+        # A density of nothing is none.
+        pa.field(f"estimated_{name}{part}", kind, nullable=name == "density")
+        for names, kind in ((_SCALARS, pa.float64()), (_VECTORS, _NUMBERS))
+        for name in names
+        for part in _PARTS
+    ),
+]
+
+SEGMENTS = pa.schema([*_PLACE, *ORIGIN, *_WALKED, *_CHECK])
+ESTIMATES = pa.schema([*_PLACE, *ORIGIN, *_ESTIMATED, *_CHECK])
+TIMES = pa.schema(
+    [
+        pa.field("path", pa.int64(), nullable=False),
+        pa.field("seconds", pa.float64(), nullable=False),
+        pa.field("worker", pa.string(), nullable=False),
+        pa.field("device", pa.string(), nullable=False),
+    ]
+)
+
+
+def walked(path: int, walks: Sequence[Walk]) -> pa.RecordBatch:
+    """The rows of a path's segments, without their origin."""
+    columns: dict[str, list[Any]] = {field.name: [] for field in (*_PLACE, *_WALKED, *_CHECK)}
+    for segment, walk in enumerate(walks):
+        figures = {
+            "path": path,
+            "segment": segment,
+            "length": walk.length,
+            "covered": float(walk.t[-1]) if walk.length > 0.0 else 1.0,
+            "regions": walk.regions,
+            "linear_regions": walk.linear_regions,
+            "breakpoints": walk.breakpoints,
+            "switches": walk.switch_count,
+            "smallest_region": _finite(walk.smallest_region),
+            "density": _finite(walk.density),
+            "absolute_deviation": walk.absolute_deviation,
+            "absolute_deviation_norm": walk.absolute_deviation_norm,
+            "absolute_deviation_bound": walk.absolute_deviation_bound,
+            "total_variation": walk.total_variation,
+            "end_to_end_variation": walk.end_to_end_variation,
+            "slope_variation": walk.slope_variation,
+            "local_similarity": walk.local_similarity,
+            "decision_changes": len(walk.decision_changes),
+            "switches_by_node": sorted(walk.switches_by_node.items()),
+            "partial": walk.partial,
+            "self_check_ok": walk.self_check.ok,
+            "contradictions": walk.self_check.contradictions,
+            "end_pattern_mismatches": walk.self_check.end_pattern_mismatches,
+            "max_value_error": walk.self_check.max_value_error,
+            "forward_passes": walk.forward_passes,
+        }
+        for name, figure in figures.items():
+            columns[name].append(figure)
+    return _batch(columns, [*_PLACE, *_WALKED, *_CHECK])
+
+
+def estimated(path: int, estimates: Sequence[SegmentEstimate]) -> pa.RecordBatch:
+    """The rows of a path's segments, without their origin, for a study of estimates."""
+    columns: dict[str, list[Any]] = {field.name: [] for field in (*_PLACE, *_ESTIMATED, *_CHECK)}
+    for segment, found in enumerate(estimates):
+        figures: dict[str, Any] = {
+            "path": path,
+            "segment": segment,
+            "length": found.length,
+            "fraction": found.fraction,
+            "breakpoints_seen": found.breakpoints_seen,
+            "self_check_ok": found.self_check.ok,
+            "contradictions": found.self_check.contradictions,
+            "end_pattern_mismatches": found.self_check.end_pattern_mismatches,
+            "max_value_error": found.self_check.max_value_error,
+            "forward_passes": found.forward_passes,
+        }
+        for name in (*_SCALARS, *_VECTORS):
+            estimate: Estimate = getattr(found, name)
+            for part, attribute in _PARTS.items():
+                figure = getattr(estimate, attribute)
+                figures[f"estimated_{name}{part}"] = _finite(float(figure)) if name in _SCALARS else figure
+        for name, figure in figures.items():
+            columns[name].append(figure)
+    return _batch(columns, [*_PLACE, *_ESTIMATED, *_CHECK])
+
+
+def with_origin(rows: pa.RecordBatch, origin: Mapping[str, Any]) -> pa.RecordBatch:
+    """The same rows with which sample they belong to: ``origin`` has a value, or None, for every field of ORIGIN."""
+    count = rows.num_rows
+    told = [pa.array([origin[field.name]] * count, field.type) for field in ORIGIN]
+    fields = [*_PLACE, *ORIGIN, *list(rows.schema)[len(_PLACE) :]]
+    columns = [*rows.columns[: len(_PLACE)], *told, *rows.columns[len(_PLACE) :]]
+    return pa.RecordBatch.from_arrays(columns, schema=pa.schema(fields))
+
+
+def _batch(columns: Mapping[str, list[Any]], fields: Sequence[pa.Field]) -> pa.RecordBatch:
+    arrays = [
+        _lists(columns[field.name]) if field.type == _NUMBERS else pa.array(columns[field.name], field.type)
+        for field in fields
+    ]
+    return pa.RecordBatch.from_arrays(arrays, schema=pa.schema(fields))
+
+
+def _lists(rows: Sequence[np.ndarray[Any, np.dtype[np.float64]]]) -> pa.ListArray:
+    """One list per row. Numbers that overflowed are infinite; what is not a number is none of ours."""
+    offsets = np.cumsum([0, *(len(row) for row in rows)], dtype=np.int32)
+    flat = np.concatenate(rows) if rows else np.zeros(0)
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(flat), type=_NUMBERS)
+
+
+def _finite(figure: float) -> float | None:
+    return figure if math.isfinite(figure) else None
