@@ -11,7 +11,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import click
 
@@ -22,11 +22,16 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from lronnx import study
     from lronnx.network import Inspection, Network
     from lronnx.regions import PathWalk
     from lronnx.walker import Progress, Stop
 
 SELF_CHECK_FAILED = 5
+INCOMPLETE = 6
+"""Some paths of a study could not be walked."""
+TERMINATED = 143
+"""128 + SIGTERM."""
 INTERRUPTED = 130
 """128 + SIGINT, as shells have it."""
 PIPE_CLOSED = 141
@@ -96,6 +101,27 @@ class _Named(click.ParamType):  # type: ignore[type-arg]  # generic in newer ver
         return text
 
 
+class _Budget(click.ParamType):  # type: ignore[type-arg]
+    """A number of regions, or of seconds, minutes or hours: ``("max_regions", n)`` or ``("max_seconds", s)``."""
+
+    name = "budget"
+    _UNITS: ClassVar = {"s": 1.0, "m": 60.0, "h": 3600.0}
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, float]:
+        if isinstance(value, tuple):
+            return value
+        text = str(value).strip()
+        try:
+            if text[-1:] in self._UNITS:
+                return "max_seconds", float(text[:-1]) * self._UNITS[text[-1]]
+            number = int(text)
+        except ValueError:
+            number = 0
+        if number < 1:
+            self.fail(f"'{value}' is no budget; give seconds (30s, 5m, 1h) or a number of regions (5000)", param, ctx)
+        return "max_regions", number
+
+
 class _NamedFile(_Named):
     name = "name=file"
 
@@ -162,6 +188,53 @@ def _lowering_option(command: _Command) -> _Command:
     )(command)
 
 
+def _pixel_options(command: _Command) -> _Command:
+    """How pixels become inputs."""
+    decorators = [
+        click.option(
+            "--scale", metavar="NUMBER", help="Pixels: input = (pixel * SCALE - MEAN) / STD; 1/255, for example."
+        ),
+        click.option(
+            "--mean", metavar="NUMBERS", help="Pixels: subtracted after scaling; one number or one per channel, a,b,c."
+        ),
+        click.option("--std", metavar="NUMBERS", help="Pixels: divided by; one number or one per channel, a,b,c."),
+    ]
+    for decorator in reversed(decorators):
+        command = decorator(command)
+    return command
+
+
+def _engine_options(command: _Command) -> _Command:
+    """By which algorithm and where to walk."""
+    decorators = [
+        click.option(
+            "--engine",
+            type=click.Choice(["sweep", "walk", "both"]),
+            default="sweep",
+            show_default=True,
+            help="The algorithm: layer by layer, or from breakpoint to breakpoint; both compares them.",
+        ),
+        _precision_option,
+        click.option(
+            "--device",
+            type=click.Choice(["auto", "cpu", "cuda"]),
+            default="auto",
+            show_default=True,
+            help="Where to compute; auto takes a GPU if there really is one.",
+        ),
+        _lowering_option,
+        click.option(
+            "--lanes",
+            type=click.IntRange(min=1),
+            metavar="N",
+            help="How many places are walked, or regions swept, at once.",
+        ),
+    ]
+    for decorator in reversed(decorators):
+        command = decorator(command)
+    return command
+
+
 @click.group("lronnx", cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="lronnx")
 def main() -> None:
@@ -171,9 +244,11 @@ def main() -> None:
     lronnx walk              try it: an embedded network of handwritten digits
     lronnx inspect MODEL     what the network is made of, and whether it can be walked
     lronnx walk MODEL --start A.npy --end B.npy
+    lronnx analyze MODEL --data IMAGES -o RUN     thousands of paths around the samples of a data set
 
     Exit codes: 0 done; 2 wrong usage or bad input file; 3 valid model but not piecewise affine;
-    4 not a valid ONNX model; 5 the self-check failed (the result is written and marked); 130 interrupted (likewise).
+    4 not a valid ONNX model; 5 the self-check failed (the result is written and marked); 6 some paths of a study
+    could not be walked; 130 interrupted (what was found is written and marked).
     """
 
 
@@ -219,33 +294,8 @@ def inspect(
 @click.option("--points", metavar="FILE", help="Points of a path instead: .npy, or .npz (points, or start and end).")
 @click.option("--closed", is_flag=True, help="Walk from the last point back to the first, too.")
 @_model_options
-@click.option("--scale", metavar="NUMBER", help="Pixels: input = (pixel * SCALE - MEAN) / STD; 1/255, for example.")
-@click.option(
-    "--mean", metavar="NUMBERS", help="Pixels: subtracted after scaling; one number or one per channel, a,b,c."
-)
-@click.option("--std", metavar="NUMBERS", help="Pixels: divided by; one number or one per channel, a,b,c.")
-@click.option(
-    "--engine",
-    type=click.Choice(["sweep", "walk", "both"]),
-    default="sweep",
-    show_default=True,
-    help="The algorithm: layer by layer, or from breakpoint to breakpoint; both compares them.",
-)
-@_precision_option
-@click.option(
-    "--device",
-    type=click.Choice(["auto", "cpu", "cuda"]),
-    default="auto",
-    show_default=True,
-    help="Where to compute; auto takes a GPU if there really is one.",
-)
-@_lowering_option
-@click.option(
-    "--lanes",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="How many places are walked, or regions swept, at once.",
-)
+@_pixel_options
+@_engine_options
 @click.option(
     "--memory",
     type=click.IntRange(min=1),
@@ -342,6 +392,203 @@ def walk(
     return _conclude(path, max_regions)
 
 
+@main.command(short_help="Walk thousands of paths near the data; resumable.")
+@click.argument("model", type=_MODEL, required=False)
+@click.option(
+    "-o", "--out", "target", required=True, metavar="RUN", help="The run folder: a path or a URL (s3://, ...)."
+)
+@click.option("--data", metavar="DATA", help=".npy, .npz, images in class folders or an archive of them, CIFAR, MNIST.")
+@click.option(
+    "--paths",
+    "family",
+    type=click.Choice(["closed", "open", "pairs", "rays", "random", "file"]),
+    default="closed",
+    show_default=True,
+    help="Closed: an image moved around a circle and back; open: not back; pairs: from sample to sample; rays: into "
+    "random directions; random: closed, of random images; file: polylines in DATA.",
+)
+@click.option("--split", "splits", multiple=True, metavar="NAME", help="Samples of this split (default: of all).")
+@click.option("--class", "classes", multiple=True, metavar="NAME", help="Samples of this class, name or label.")
+@click.option("--indices", metavar="0:100,205", help="Samples at these positions in their split.")
+@click.option(
+    "--samples", type=click.IntRange(min=1), metavar="N", help="At most N samples per split, drawn by the seed."
+)
+@click.option("--corrupted", metavar="FILE", help="Whose training labels are wrong: positions or a mask, .npy or .npz.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of everything that is random.")
+@click.option("--anchors", type=int, metavar="K", help="closed, open, random: points of the circle (default: 8).")
+@click.option("--radius", type=float, metavar="R", help="closed, open, random: pixels to move by (default: 4).")
+@click.option("--partner", type=click.Choice(["any", "same", "other"]), help="pairs: of which class (default: any).")
+@click.option(
+    "--per-sample", type=click.IntRange(min=1), metavar="N", help="pairs, rays: paths per sample (default: 1)."
+)
+@click.option("--length", type=float, metavar="L", help="rays: how long, in units of the network's input.")
+@click.option("--closed", is_flag=True, default=None, help="file: walk from the last point back to the first, too.")
+@_model_options
+@_pixel_options
+@click.option(
+    "--layout",
+    type=click.Choice(["chw", "hwc"]),
+    help="Where the network's input has its channels, if its shape does not tell.",
+)
+@_engine_options
+@click.option(
+    "--memory",
+    type=click.IntRange(min=1),
+    metavar="MB",
+    default=1000,
+    show_default=True,
+    help="About how much one worker's walks may take.",
+)
+@click.option("--regions", is_flag=True, help="Keep every region, too: one Parquet file per path.")
+@click.option(
+    "--budget", type=_Budget(), metavar="30s|N", help="End a segment's walk after this time, or after N regions."
+)
+@click.option(
+    "--estimate",
+    type=click.FloatRange(min=0, max=1, min_open=True),
+    metavar="FRACTION",
+    help="Walk random parts of every segment, this fraction of it, and estimate the rest.",
+)
+@click.option(
+    "--workers", type=click.IntRange(min=1), metavar="N", help="Processes on this machine (default: one per core)."
+)
+@click.option("--scheduler", metavar="ADDRESS", help="Walk on the dask cluster of this scheduler.")
+@click.option("--cluster", type=click.Choice(["local"]), help="Walk on a dask cluster made on this machine.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON object instead of a table.")
+def analyze(
+    model: Path | None,
+    target: str,
+    data: str | None,
+    family: str,
+    splits: Sequence[str],
+    classes: Sequence[str],
+    indices: str | None,
+    samples: int | None,
+    corrupted: str | None,
+    seed: int,
+    anchors: int | None,
+    radius: float | None,
+    partner: str | None,
+    per_sample: int | None,
+    length: float | None,
+    closed: bool | None,
+    output_name: str | None,
+    shapes: Sequence[tuple[str, tuple[int, ...]]],
+    fixed_inputs: Sequence[tuple[str, str]],
+    scale: str | None,
+    mean: str | None,
+    std: str | None,
+    layout: str | None,
+    engine: str,
+    precision: str,
+    device: str,
+    lowering: str,
+    lanes: int | None,
+    memory: int,
+    regions: bool,
+    budget: tuple[str, float] | None,
+    estimate: float | None,
+    workers: int | None,
+    scheduler: str | None,
+    cluster: str | None,
+    as_json: bool,
+) -> int:
+    """Walk MODEL along the paths of a FAMILY around the samples of DATA, write every segment's figures, and sum up.
+
+    The same command goes on with a run that was interrupted, however it ended. RUN/segments holds one row per
+    segment (Parquet), RUN/summary.json the statistics.
+
+    Without MODEL and DATA: the embedded network, and the handwritten digits that it was trained and tested with.
+    """
+    from lronnx import study
+
+    if scheduler is not None and (cluster is not None or workers is not None):
+        raise click.UsageError("--scheduler names a cluster that has its workers: leave out --cluster and --workers")
+    settings = study.Settings(
+        engine=engine,
+        precision=precision,
+        device=device,
+        lanes=lanes,
+        memory=memory * 10**6,
+        lowering=lowering,
+        estimate=estimate,
+        regions=regions,
+        seed=seed,
+        **({} if budget is None else {budget[0]: budget[1]}),  # type: ignore[arg-type]
+    )
+    begun = time.monotonic()
+    with contextlib.ExitStack() as stack:
+        if model is None:
+            if data is not None:
+                raise click.UsageError(
+                    "give the MODEL to walk: only the embedded example goes without, and without DATA"
+                )
+            model, data = stack.enter_context(_example_data())
+        elif data is None:
+            raise click.UsageError("give --data: the samples to walk around")
+        fixed, known = _read_fixed(fixed_inputs), _unique(shapes, "--shape")
+        network = _load(model, output_name, fixed_inputs, shapes, None, None)
+        for notice in network.notices:
+            _tell(f"Notice: {notice}")
+        planned = study.plan(
+            network,
+            data,
+            family,
+            splits=splits,
+            classes=classes,
+            indices=indices,
+            samples=samples,
+            corrupted=None if corrupted is None else inputs.read_array(corrupted, "corrupted"),
+            scale=scale,
+            mean=mean,
+            std=std,
+            layout=layout,
+            settings=settings,
+            output=output_name,
+            fixed_inputs=fixed,
+            shapes=known,
+            anchors=anchors,
+            radius=radius,
+            partner=partner,
+            per_sample=per_sample,
+            length=length,
+            closed=closed,
+        )
+        _tell(planned.told)
+        crew = study.Crew(workers, scheduler, cluster is not None)
+        with _StudyBar() as progress, _Interrupts("paths") as stop:
+            ended = planned.run(
+                target, crew, progress=progress, stop=stop, notice=lambda text: _tell(f"Notice: {text}")
+            )
+        terminated = stop.terminated
+    _tell_end(ended, target, time.monotonic() - begun)
+    if ended.summary is not None:
+        if as_json:
+            _print_json(dict(ended.summary))
+        else:
+            report.print_to(sys.stdout, *report.summary_report(ended.summary, network.name, data))
+        if not ended.summary["totals"]["self_check"]["ok"]:
+            _complain("the self-check failed on some paths, do not rely on this result; please report the model")
+            return SELF_CHECK_FAILED
+        return 0
+    if ended.failed:
+        return INCOMPLETE
+    return TERMINATED if terminated else INTERRUPTED
+
+
+def _tell_end(ended: study.Ended, target: str, seconds: float) -> None:
+    """What the run did, in a line, and what is missing."""
+    walked = ended.done - ended.resumed
+    before = f" ({ended.resumed} were there already)" if ended.resumed else ""
+    _tell(f"{walked} paths walked in {seconds:.1f} s{before}; {ended.done} of {ended.total} are in {target}")
+    for path, problem in list(ended.failed.items())[:10]:
+        _complain(f"path {path} could not be walked: {problem}")
+    if len(ended.failed) > 10:
+        _complain(f"and {len(ended.failed) - 10} more")
+    if ended.done < ended.total:
+        _tell("The same command goes on from here.")
+
+
 @main.command(short_help="Write an ONNX model of outputs and slopes.")
 @click.argument("model", type=_MODEL)
 @click.option("-o", "--out", "target", type=_TARGET, required=True, metavar="OUT.onnx", help="The file to write.")
@@ -415,6 +662,19 @@ def _example() -> Iterator[tuple[Path, str, str]]:
         raise InputError(f"the embedded example is not installed: {error.filename}") from None
 
 
+@contextlib.contextmanager
+def _example_data() -> Iterator[tuple[Path, str]]:
+    """The embedded network, and the images that it was trained and tested with."""
+    from importlib.resources import as_file, files
+
+    folder = files("lronnx") / "example"
+    try:
+        with as_file(folder / "digits.onnx") as model, as_file(folder / "digits_data.npz") as data:
+            yield model, str(data)
+    except FileNotFoundError as error:
+        raise InputError(f"the embedded example is not installed: {error.filename}") from None
+
+
 def _sources(
     model: Path, start: str | None, end: str | None, points: str | None, fixed_inputs: Sequence[tuple[str, str]]
 ) -> dict[str, Path]:
@@ -462,22 +722,38 @@ def _conclude(path: PathWalk, max_regions: int | None) -> int:
 
 
 class _Interrupts:
-    """Ctrl-C ends a walk once the stretches that were begun are done, so that none of them is lost; twice, at once."""
+    """Ctrl-C ends a run once what was begun is done, so that none of it is lost; twice, at once. SIGTERM, at once.
 
-    def __enter__(self) -> Callable[[], Stop]:
-        from lronnx.walker import Stop
+    ``begun``: what is finished.
+    """
 
+    def __init__(self, begun: str = "stretches") -> None:
+        self._begun = begun
         self._count = 0
-        self._before = signal.signal(signal.SIGINT, self._note)
-        return lambda: (Stop.NO, Stop.SOON, Stop.NOW)[min(self._count, 2)]
+        self._before: dict[signal.Signals, Any] = {}
+        self.terminated = False
+
+    def __enter__(self) -> _Interrupts:
+        for received in (signal.SIGINT, signal.SIGTERM):
+            self._before[received] = signal.signal(received, self._note)
+        return self
 
     def __exit__(self, *exception: object) -> None:
-        signal.signal(signal.SIGINT, self._before)
+        for received, before in self._before.items():
+            signal.signal(received, before)
 
-    def _note(self, *received: object) -> None:
+    def __call__(self) -> Stop:
+        from lronnx.walker import Stop
+
+        return (Stop.NO, Stop.SOON, Stop.NOW)[min(self._count, 2)]
+
+    def _note(self, received: int, *frame: object) -> None:
+        if received == signal.SIGTERM:
+            self.terminated, self._count = True, 2
+            return
         self._count += 1
         if self._count == 1:
-            _tell("Interrupted: finishing the stretches that were begun; Ctrl-C again stops at once.")
+            _tell(f"Interrupted: finishing the {self._begun} that were begun; Ctrl-C again stops at once.")
 
 
 class _ProgressBar:
@@ -519,6 +795,55 @@ class _ProgressBar:
         self._stack.enter_context(bars)
         task = bars.add_task("walking", total=1.0, regions=0)
         return lambda progress: bars.update(task, completed=progress.fraction, regions=progress.regions)
+
+
+class _StudyBar:
+    """Progress of a study on stderr if that is a terminal: paths, their rate and the time that is left."""
+
+    def __init__(self) -> None:
+        self._stack = contextlib.ExitStack()
+        self._update: Callable[[study.Progress], None] | None = None
+
+    def __enter__(self) -> Callable[[study.Progress], None]:
+        return self._show
+
+    def __exit__(self, *exception: object) -> None:
+        self._stack.close()
+
+    def _show(self, progress: study.Progress) -> None:
+        if not sys.stderr.isatty():
+            return
+        if self._update is None:
+            self._update = self._start(progress)
+        self._update(progress)
+
+    def _start(self, first: study.Progress) -> Callable[[study.Progress], None]:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bars
+
+        begun = time.monotonic()
+        bars = Bars(
+            TextColumn("walking"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("paths, {task.fields[rate]} left:"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[failed]}"),
+            console=Console(stderr=True),
+            transient=True,
+        )
+        self._stack.enter_context(bars)
+        task = bars.add_task("walking", total=first.total, completed=first.before, rate="", failed="")
+
+        def update(progress: study.Progress) -> None:
+            seconds = max(time.monotonic() - begun, 1e-3)
+            paths, regions = (progress.done - progress.before) / seconds, progress.regions / seconds
+            pace = f"{paths:.1f}/s" if paths >= 1 else f"{60 * paths:.1f}/min"
+            failed = f"{progress.failed} failed" if progress.failed else ""
+            bars.update(task, completed=progress.done, rate=f"{pace}, {regions:,.0f} regions/s,", failed=failed)
+
+        return update
 
 
 def _inspection_json(inspection: Inspection) -> dict[str, Any]:
