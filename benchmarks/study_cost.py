@@ -29,7 +29,8 @@ import sys, time
 import lronnx
 from lronnx import study
 network = lronnx.load(sys.argv[1], threads=1)
-planned = study.plan(network, sys.argv[2], sys.argv[3], samples=int(sys.argv[4]) if sys.argv[4] else None)
+samples, splits = int(sys.argv[4]) or None, [sys.argv[5]] if sys.argv[5] else []
+planned = study.plan(network, sys.argv[2], sys.argv[3], samples=samples, splits=splits)
 for number in range(len(planned.paths)):
     path = planned.paths[number]
     network.walk_path(path.points, closed=path.closed, memory=study.MEMORY)
@@ -76,15 +77,17 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=EXAMPLE / "digits_data.npz")
     parser.add_argument("--paths", default="closed")
     parser.add_argument("--samples", type=int, default=64, help="of each split; 0 for all")
+    parser.add_argument("--split", default="", help="default: all")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--skip", nargs="*", default=[], choices=["engine", "one", "several", "dask"])
     given = parser.parse_args()
 
-    samples = [] if given.samples == 0 else ["--samples", str(given.samples)]
+    chosen = ["--samples", str(given.samples)] if given.samples else []
+    chosen += ["--split", given.split] if given.split else []
     analyze = [sys.executable, "-m", "lronnx", "analyze", str(given.model), "--data", str(given.data)]
-    analyze += ["--paths", given.paths, *samples, "-o", "RUN"]
-    bare = [str(given.model), str(given.data), given.paths, samples[-1] if samples else ""]
+    analyze += ["--paths", given.paths, *chosen, "-o", "RUN"]
+    bare = [str(given.model), str(given.data), given.paths, str(given.samples), given.split]
     rows = {
         "engine": Row("engine alone, 1 thread", [sys.executable, "-c", BARE, *bare]),
         "one": Row("analyze --workers 1", [*analyze, "--workers", "1"]),

@@ -286,7 +286,7 @@ class Study:
             return Dask(job, address=crew.scheduler, count=min(crew.workers or session.cores(), remaining))
         alone = crew.workers is None and session.choose_device(self.settings.device) == "cuda"
         count = min(1 if alone else crew.workers or session.cores(), remaining)
-        return Here(job, stop) if count == 1 else Processes(job, count)
+        return Here(job, stop) if count == 1 else Processes(job, count, stop)
 
     def _job(self, rates: Any) -> Job:
         network, settings = self.network, self.settings

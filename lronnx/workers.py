@@ -76,13 +76,15 @@ class _Worker:
 class Processes:
     """``count`` processes on this machine, one thread each.
 
+    ``stop``: once it says SOON, a worker that is done with a path does not begin the next one that it has at hand.
     A program that uses this needs the usual ``if __name__ == "__main__":`` around what it does, since every worker
     imports it.
     """
 
-    def __init__(self, job: Job, count: int) -> None:
+    def __init__(self, job: Job, count: int, stop: Callable[[], Stop] | None = None) -> None:
         self._job = job
         self._count = count
+        self._stop = stop or (lambda: Stop.NO)
         self._workers: list[_Worker] = []
 
     def results(self, tasks: Iterable[Task]) -> Iterator[Result | None]:
@@ -92,8 +94,10 @@ class Processes:
         stillborn = 0
         try:
             while True:
-                self._employ(waiting, source)
-                if not any(worker.tasks for worker in self._workers) and not waiting:
+                stopping = self._stop() is not Stop.NO
+                if not stopping:
+                    self._employ(waiting, source)
+                if not any(worker.tasks for worker in self._workers) and (stopping or not waiting):
                     return
                 ready = wait([worker.pipe for worker in self._workers], TICK)
                 if not ready:
@@ -124,8 +128,11 @@ class Processes:
                         worker.ready, stillborn = True, 0
                         continue
                     worker.tasks.popleft()
-                    # The next task is on its way before the caller has dealt with the result.
-                    self._employ(waiting, source)
+                    if self._stop() is Stop.NO:
+                        # The next task is on its way before the caller has dealt with the result.
+                        self._employ(waiting, source)
+                    else:
+                        self._bury(worker, at_once=True)
                     yield message
         finally:
             self.close()
@@ -170,11 +177,11 @@ class Processes:
         theirs.close()
         return _Worker(process, ours)
 
-    def _bury(self, worker: _Worker) -> int | None:
-        """Take a worker off the list; returns its exit code."""
+    def _bury(self, worker: _Worker, at_once: bool = False) -> int | None:
+        """Take a worker that is dead, or is to be, off the list; returns its exit code."""
         self._workers.remove(worker)
         worker.pipe.close()
-        worker.process.join(5.0)
+        worker.process.join(0.0 if at_once else 5.0)
         if worker.process.is_alive():
             worker.process.kill()
             worker.process.join()

@@ -105,6 +105,19 @@ def test_the_caller_is_called_while_nothing_comes(fake: Job) -> None:
     crew.close()
 
 
+def test_what_is_only_at_hand_is_not_begun(fake: Job) -> None:
+    stopping = False
+    crew = Processes(fake, 2, lambda: Stop.SOON if stopping else Stop.NO)
+    done = []
+    for result in crew.results(task(path, SLEEP, 0.2) for path in range(100)):
+        if result is not None:
+            done.append(result.path)
+            stopping = len(done) >= 4
+    # The two that were being walked are finished, the two behind them are not.
+    assert 4 <= len(done) <= 6
+    assert not crew._workers
+
+
 def real_job(**options: Any) -> Job:
     return Job(EXAMPLE, **options)
 
