@@ -27,7 +27,8 @@ EXAMPLE = Path(__file__).parents[1] / "lronnx" / "example"
 BARE = """
 import sys, time
 import lronnx
-from lronnx import study
+from lronnx import session, study
+session.keep_freed_memory()
 network = lronnx.load(sys.argv[1], threads=1)
 samples, splits = int(sys.argv[4]) or None, [sys.argv[5]] if sys.argv[5] else []
 planned = study.plan(network, sys.argv[2], sys.argv[3], samples=samples, splits=splits)

@@ -338,6 +338,7 @@ def walk(
     exactly its size.
     """
     begun = time.monotonic()
+    _settle()
     with contextlib.ExitStack() as stack:
         if model is None:
             if start or end or points:
@@ -517,6 +518,7 @@ def analyze(
         **({} if budget is None else {budget[0]: budget[1]}),  # type: ignore[arg-type]
     )
     begun = time.monotonic()
+    _settle()
     with contextlib.ExitStack() as stack:
         if model is None:
             if data is not None:
@@ -613,6 +615,13 @@ def linearize(
     store.write_bytes(target, network.linearize(precision=precision))
     _tell(f"wrote {target}")
     return 0
+
+
+def _settle() -> None:
+    """Prepare this process, which belongs to the command alone, for walking."""
+    from lronnx import session
+
+    session.keep_freed_memory()
 
 
 def _load(

@@ -133,8 +133,9 @@ class _Deliver:
 
         class Delivery(WorkerPlugin):  # type: ignore[misc]  # published with few types
             def setup(self, worker: Any) -> None:
-                from lronnx import cluster
+                from lronnx import cluster, session
 
+                session.keep_freed_memory()
                 cluster._jobs[name] = job
 
             def teardown(self, worker: Any) -> None:

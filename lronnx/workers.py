@@ -21,6 +21,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Protocol
 
+from lronnx import session
 from lronnx.errors import LronnxError
 from lronnx.jobs import Job, Result, Task, Walking
 from lronnx.walker import Stop
@@ -213,6 +214,7 @@ def _work(pipe: Connection, job: Job) -> None:
     """What a worker process does: sends None once it is ready, then a result for each task."""
     # Ctrl-C reaches every process of the terminal; when to end is for the one that leads to say.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    session.keep_freed_memory()
     tasks: queue.SimpleQueue[Task] = queue.SimpleQueue()
 
     def listen() -> None:
