@@ -37,17 +37,23 @@ def test_the_transcript() -> None:
     assert lines(printed) == lines(shown)
 
 
-@pytest.mark.parametrize("number", range(2))
+@pytest.mark.parametrize("number", range(4))
 def test_python(tmp_path: Path, number: int) -> None:
     found = snippets("python")
-    assert len(found) == 2
+    assert len(found) == 4
     shutil.copy(EXAMPLE, tmp_path / "model.onnx")
-    run(sys.executable, "-m", "lronnx", "linearize", "model.onnx", "-o", "program.onnx", cwd=tmp_path)
-    assert run(sys.executable, "-c", found[number], cwd=tmp_path)
+    shutil.copy(EXAMPLE.with_name("digits_data.npz"), tmp_path / "images.npz")
+    if "program.onnx" in found[number]:
+        run(sys.executable, "-m", "lronnx", "linearize", "model.onnx", "-o", "program.onnx", cwd=tmp_path)
+    if "RUN" in found[number]:
+        short = ("--samples", "2", "--radius", "1", "--anchors", "4")
+        run(sys.executable, "-m", "lronnx", "analyze", "-o", "RUN", *short, "--workers", "1", cwd=tmp_path)
+    (tmp_path / "snippet.py").write_text(found[number], encoding="utf-8")
+    assert run(sys.executable, "snippet.py", cwd=tmp_path)
 
 
 def test_the_script_for_the_linearized_program_has_ten_lines() -> None:
-    script = snippets("python")[1]
+    (script,) = (snippet for snippet in snippets("python") if "program.onnx" in snippet)
     assert len([line for line in script.splitlines() if line.strip()]) <= 10
     assert "lronnx" not in script
 
