@@ -143,7 +143,7 @@ def test_cancelling_copies_behind_layers_that_sleep_at_the_start() -> None:
     total = b.sum(one, other)
     nothing = b.relu(b.add("Sub", [b.sum(total, b.constant(np.zeros((1, 4)))), b.sum(other, one)], (1, 4)))
     model = b.model(b.sum(nothing, one))
-    found = walks(model, [0] * 4, [2, -1, 1, 3])
+    found = list(walks(model, [0] * 4, [2, -1, 1, 3]))
     assert len({walk.regions for walk in found}) == 1
     for walk in found:
         assert nothing.name not in walk.switches_by_node

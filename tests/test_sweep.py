@@ -65,9 +65,11 @@ def agree(one: Any, other: Any) -> None:
 @pytest.mark.parametrize("lanes", [None, 2, 5, 64, 4000])
 def test_many_segments_swept_together_are_those_walked(tmp_path: Path, lanes: int | None) -> None:
     net = image_network(tmp_path)
-    points = points_of(net, 12)
+    # So few at once take their time.
+    few = lanes is not None and lanes < 10
+    points = points_of(net, 3 if few else 12)
     walked = net.walk_path(points, closed=True, engine="walk")
-    assert walked.regions > 500
+    assert walked.regions > (200 if few else 500)
     agree(walked, net.walk_path(points, closed=True, engine="sweep", lanes=lanes))
 
 

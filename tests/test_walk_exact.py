@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -44,14 +44,15 @@ RANDOM = settings(
 THRESHOLDS = {"Relu", "LeakyRelu", "PRelu", "Abs", "Clip", "HardSigmoid"}
 
 
-def walks(model: onnx.ModelProto, start: Any, end: Any) -> list[Any]:
-    """The segment walked with each of the options."""
+def walks(model: onnx.ModelProto, start: Any, end: Any, each: Sequence[dict[str, Any]] = OPTIONS) -> Iterator[Any]:
+    """The segment walked with each of the options, one after another."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         onnx.save(model, path)
         network = lronnx.load(str(path))
         first, last = np.asarray(start, dtype=np.float64), np.asarray(end, dtype=np.float64)
-        return [network.walk(first, last, **options) for options in OPTIONS]
+        for options in each:
+            yield network.walk(first, last, **options)
 
 
 # --- the comparison -----------------------------------------------------------------------------------------
@@ -375,6 +376,8 @@ def _never_rest(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Walker, "_rest", lambda *arguments: False)
 
 
+WALK_OPTIONS = [options for options in OPTIONS if options["engine"] == "walk"]
+
 WALK_FAULTS = [
     (_skip_ties, ties_of_units),
     (_never_merge, ties_of_units),
@@ -395,10 +398,10 @@ def test_a_fault_in_the_walk_is_noticed(
     assert all(differences(walk, found, model) == [] for walk in walks(model, start, end))
     plant(monkeypatch)
     try:
-        wrong = [differences(walk, found, model) for walk in walks(model, start, end)]
+        # The walk with a single lane gives up soonest.
+        assert any(differences(walk, found, model) for walk in walks(model, start, end, WALK_OPTIONS[::-1]))
     except PatternError:
         return
-    assert any(wrong)
 
 
 # --- random networks ----------------------------------------------------------------------------------------
