@@ -563,7 +563,7 @@ def analyze(
                 target, crew, progress=progress, stop=stop, notice=lambda text: _tell(f"Notice: {text}")
             )
         terminated = stop.terminated
-    _tell_end(ended, target, time.monotonic() - begun)
+    _tell_end(ended, time.monotonic() - begun)
     if ended.summary is not None:
         if as_json:
             _print_json(dict(ended.summary))
@@ -578,11 +578,11 @@ def analyze(
     return TERMINATED if terminated else INTERRUPTED
 
 
-def _tell_end(ended: study.Ended, target: str, seconds: float) -> None:
+def _tell_end(ended: study.Ended, seconds: float) -> None:
     """What the run did, in a line, and what is missing."""
     walked = ended.done - ended.resumed
     before = f" ({ended.resumed} were there already)" if ended.resumed else ""
-    _tell(f"{walked} paths walked in {seconds:.1f} s{before}; {ended.done} of {ended.total} are in {target}")
+    _tell(f"{walked} paths walked in {seconds:.1f} s{before}; {ended.done} of {ended.total} are in {ended.shown}")
     for path, problem in list(ended.failed.items())[:10]:
         _complain(f"path {path} could not be walked: {problem}")
     if len(ended.failed) > 10:

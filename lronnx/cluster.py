@@ -10,7 +10,9 @@ from __future__ import annotations
 import logging
 import threading
 import uuid
+import warnings
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import Any
 
 from lronnx import __version__
@@ -21,6 +23,12 @@ from lronnx.workers import TICK
 # Of a dask worker process: the jobs that it was given, and each thread's networks.
 _jobs: dict[str, Job] = {}
 _networks = threading.local()
+
+# Parts of dask that log what they also raise.
+_CHATTY = ("client", "comm", "core", "nanny", "scheduler", "worker")
+
+# Seconds to wait for a scheduler.
+_PATIENCE = 15
 
 _INSTALL = "this needs dask: pip install 'lronnx[distributed]'"
 
@@ -39,6 +47,11 @@ class Dask:
             raise InputError(_INSTALL) from None
         self._name = f"lronnx-{uuid.uuid4().hex}"
         self._local: Any = None
+        self._client: Any = None
+        # Whatever goes wrong is told by what is raised.
+        logging.getLogger("distributed").setLevel(logging.CRITICAL)
+        for name in _CHATTY:
+            logging.getLogger(f"distributed.{name}").setLevel(logging.CRITICAL)
         try:
             if address is None:
                 self._local = distributed.LocalCluster(
@@ -50,9 +63,9 @@ class Dask:
                 )
                 self._client = distributed.Client(self._local)
             elif address.endswith(".json"):
-                self._client = distributed.Client(scheduler_file=address, timeout=30)
+                self._client = distributed.Client(scheduler_file=address, timeout=_PATIENCE)
             else:
-                self._client = distributed.Client(address, timeout=30)
+                self._client = distributed.Client(address, timeout=_PATIENCE)
         except (OSError, ValueError, TimeoutError) as error:
             raise InputError(f"--scheduler {address}: {str(error) or type(error).__name__}") from None
         try:
@@ -90,19 +103,31 @@ class Dask:
                         # Lost on the way, by no fault of its own.
                         running[self._submit(task)] = task
                     future.release()
-        except (OSError, RuntimeError) as error:
-            raise LronnxError(f"the connection to the cluster is lost: {error}") from None
+        except LronnxError:
+            raise
+        # What dask raises when a scheduler goes away depends on what it was doing.
+        except Exception as error:
+            told = str(error).partition("\n")[0] or type(error).__name__
+            raise LronnxError(
+                f"the connection to the cluster is lost ({told}); what is finished is safe, the same command goes on"
+            ) from None
         finally:
-            for future in running:
-                future.cancel()
+            with suppress(Exception):
+                for future in running:
+                    future.cancel()
 
     def close(self) -> None:
-        self._client.close()
-        if self._local is not None:
-            self._local.close()
+        for one in (self._client, self._local):
+            if one is not None:
+                with suppress(Exception):
+                    one.close(timeout=_PATIENCE)
 
     def _submit(self, task: Task) -> Any:
-        return self._client.submit(walk, self._name, task, __version__, key=f"{self._name}-{task.path}-{uuid.uuid4()}")
+        key = f"{self._name}-{task.path}-{uuid.uuid4()}"
+        with warnings.catch_warnings():
+            # Points are what a task is about, however large they are.
+            warnings.filterwarnings("ignore", message="Sending large graph")
+            return self._client.submit(walk, self._name, task, __version__, key=key)
 
 
 def walk(name: str, task: Task, version: str) -> Result:

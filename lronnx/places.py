@@ -56,9 +56,9 @@ class Place:
             files, root = _by_fsspec(text, error)
         if not root.strip("/"):
             raise InputError(f"{text} names no folder")
-        if isinstance(files, fs.LocalFileSystem):
-            return cls(files, root, text, Path(root))
-        return cls(files, root, text, None)
+        # Behind the question mark there may be keys.
+        shown = text.partition("?")[0]
+        return cls(files, root, shown, Path(root) if isinstance(files, fs.LocalFileSystem) else None)
 
     def read(self, name: str) -> bytes:
         """A file's content. Raises OSError, FileNotFoundError if there is none."""

@@ -137,6 +137,7 @@ class Ended:
     interrupted: bool
     seconds: float
     notices: tuple[str, ...]
+    shown: str
 
 
 class _Paths(Protocol):
@@ -208,7 +209,15 @@ class Study:
                 figures = self._sum_up(run)
                 run.finish(figures)
             return Ended(
-                figures, len(run.done), len(self.paths), before, failed, interrupted, run.seconds(), tuple(run.notices)
+                summary=figures,
+                done=len(run.done),
+                total=len(self.paths),
+                resumed=before,
+                failed=failed,
+                interrupted=interrupted,
+                seconds=run.seconds(),
+                notices=tuple(run.notices),
+                shown=place.shown,
             )
 
     def identity(self) -> dict[str, Any]:

@@ -160,6 +160,65 @@ def test_whoever_walks_the_rows_are_the_same(straight: Path, tmp_path: Path, cre
     assert content(tmp_path / "run", "segments", "regions") == content(straight, "segments", "regions")
 
 
+@pytest.fixture(scope="module")
+def scheduler() -> Iterator[str]:
+    """The address of a cluster of somebody else: one worker of two threads."""
+    import distributed
+
+    with distributed.LocalCluster(n_workers=1, threads_per_worker=2, dashboard_address=None, memory_limit=0) as cluster:
+        yield cluster.scheduler_address
+
+
+def test_a_cluster_of_somebody_else(straight: Path, tmp_path: Path, scheduler: str) -> None:
+    run("-o", tmp_path / "run", "--samples", 12, *QUICK, "--regions", "--scheduler", scheduler)
+    assert content(tmp_path / "run", "segments", "regions") == content(straight, "segments", "regions")
+    workers = pyarrow.dataset.dataset(tmp_path / "run" / "times").to_table().column("worker").to_pylist()
+    assert not any(worker.endswith(f":{os.getpid()}") for worker in workers)
+
+
+def test_a_scheduler_that_does_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lronnx.cluster._PATIENCE", 1)
+    result = run("-o", tmp_path, *QUICK, "--scheduler", "tcp://127.0.0.1:1", code=2)
+    assert "--scheduler tcp://127.0.0.1:1" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends SIGKILL")
+def test_a_scheduler_that_dies(straight: Path, tmp_path: Path) -> None:
+    address, folder = tmp_path / "scheduler.json", tmp_path / "run"
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    script = "import sys; from distributed.cli.{0} import main; sys.argv[0] = '{0}'; main()"
+    options = ("--scheduler-file", str(address), "--no-dashboard")
+    leader = subprocess.Popen([sys.executable, "-c", script.format("dask_scheduler"), "--port", "0", *options], **quiet)
+    worker = subprocess.Popen(
+        [sys.executable, "-c", script.format("dask_worker"), "--nthreads", "1", *options], **quiet
+    )
+    try:
+        while not address.exists():
+            assert leader.poll() is None
+            time.sleep(0.05)
+        arguments = ("-o", folder, "--samples", 12, *QUICK, "--regions")
+        process = subprocess.Popen(
+            command(*arguments, "--scheduler", address), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        while len(list(folder.glob("regions/*"))) < 2:
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.02)
+        leader.kill()
+        _, told = process.communicate(timeout=60)
+        assert process.returncode == 2, told
+        assert "the connection to the cluster is lost" in told
+        assert "Traceback" not in told
+        assert progress_of(folder) >= 2
+        run(*arguments, "--workers", 1)
+        assert content(folder, "segments", "regions") == content(straight, "segments", "regions")
+    finally:
+        leader.kill()
+        worker.kill()
+        leader.wait()
+        worker.wait()
+
+
 def test_a_run_behind_a_url(straight: Path, tmp_path: Path) -> None:
     import fsspec
 
