@@ -140,6 +140,13 @@ _MODEL = click.Path(exists=True, dir_okay=False, path_type=Path)
 _TARGET = click.Path(path_type=Path)
 
 
+def _decorated(command: _Command, decorators: Sequence[Callable[[_Command], _Command]]) -> _Command:
+    """The command with all of these options, the first of them first."""
+    for decorator in reversed(decorators):
+        command = decorator(command)
+    return command
+
+
 def _model_options(command: _Command) -> _Command:
     """The options that say which function a model file stands for."""
     decorators = [
@@ -162,9 +169,7 @@ def _model_options(command: _Command) -> _Command:
             help="Hold this input of a model with several at the array in a .npy or .npz file.",
         ),
     ]
-    for decorator in reversed(decorators):
-        command = decorator(command)
-    return command
+    return _decorated(command, decorators)
 
 
 def _precision_option(command: _Command) -> _Command:
@@ -199,9 +204,7 @@ def _pixel_options(command: _Command) -> _Command:
         ),
         click.option("--std", metavar="NUMBERS", help="Pixels: divided by; one number or one per channel, a,b,c."),
     ]
-    for decorator in reversed(decorators):
-        command = decorator(command)
-    return command
+    return _decorated(command, decorators)
 
 
 def _engine_options(command: _Command) -> _Command:
@@ -230,9 +233,7 @@ def _engine_options(command: _Command) -> _Command:
             help="How many places are walked, or regions swept, at once.",
         ),
     ]
-    for decorator in reversed(decorators):
-        command = decorator(command)
-    return command
+    return _decorated(command, decorators)
 
 
 @click.group("lronnx", cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

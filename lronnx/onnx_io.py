@@ -56,11 +56,7 @@ def read_model(path: str | os.PathLike[str], shapes: Mapping[str, Sequence[int]]
     Raises InputError if the file cannot be read or ``shapes`` does not fit, ModelError if it is not a valid ONNX model.
     """
     path = Path(path)
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"cannot read the model file {path}: {error.strerror or error}") from None
-    proto = _parse(content, path)
+    content, proto = _read(path)
     weights = _load_external(proto, path)
     if proto.functions:
         try:
@@ -92,17 +88,22 @@ def self_contained(path: str | os.PathLike[str]) -> bytes:
     Raises InputError or ModelError as :func:`read_model`.
     """
     path = Path(path)
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"cannot read the model file {path}: {error.strerror or error}") from None
-    proto = _parse(content, path)
+    content, proto = _read(path)
     if not _load_external(proto, path):
         return content
     try:
         return bytes(proto.SerializeToString())
     except Exception as error:
         raise ModelError(f"{path}: a model of over 2 GB cannot be sent elsewhere: {_first_line(error)}") from None
+
+
+def _read(path: Path) -> tuple[bytes, ModelProto]:
+    """A file's bytes, and the model that they are."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot read the model file {path}: {error.strerror or error}") from None
+    return content, _parse(content, path)
 
 
 def _first_line(error: Exception) -> str:
