@@ -249,7 +249,7 @@ def main() -> None:
 
     Exit codes: 0 done; 2 wrong usage or bad input file; 3 valid model but not piecewise affine;
     4 not a valid ONNX model; 5 the self-check failed (the result is written and marked); 6 some paths of a study
-    could not be walked; 130 interrupted (what was found is written and marked).
+    could not be walked; 130 interrupted, 143 terminated (what was found is written and marked).
     """
 
 
@@ -569,7 +569,9 @@ def analyze(
         if as_json:
             _print_json(dict(ended.summary))
         else:
-            report.print_to(sys.stdout, *report.summary_report(ended.summary, network.name, data))
+            report.print_to(
+                sys.stdout, *report.summary_report(ended.summary, network.name, data, operators=_operators(network))
+            )
         if not ended.summary["totals"]["self_check"]["ok"]:
             _complain("the self-check failed on some paths, do not rely on this result; please report the model")
             return SELF_CHECK_FAILED
@@ -583,7 +585,8 @@ def _tell_end(ended: study.Ended, seconds: float) -> None:
     """What the run did, in a line, and what is missing."""
     walked = ended.done - ended.resumed
     before = f" ({ended.resumed} were there already)" if ended.resumed else ""
-    _tell(f"{walked} paths walked in {seconds:.1f} s{before}; {ended.done} of {ended.total} are in {ended.shown}")
+    paths = "path" if walked == 1 else "paths"
+    _tell(f"{walked} {paths} walked in {seconds:.1f} s{before}; {ended.done} of {ended.total} are in {ended.shown}")
     for path, problem in list(ended.failed.items())[:10]:
         _complain(f"path {path} could not be walked: {problem}")
     if len(ended.failed) > 10:
@@ -657,32 +660,35 @@ def _read_fixed(fixed_inputs: Sequence[tuple[str, str]]) -> dict[str, NDArray[np
 @contextlib.contextmanager
 def _example() -> Iterator[tuple[Path, str, str]]:
     """The embedded network, its two points, and what to call them."""
-    from importlib.resources import as_file, files
-
     import numpy as np
 
-    folder = files("lronnx") / "example"
-    try:
-        with as_file(folder / "digits.onnx") as model, as_file(folder / "digits.npz") as points:
-            with np.load(points, allow_pickle=False) as archive:
-                labels = [str(archive[key]) for key in ("start_label", "end_label")]
-            title = f"the embedded example {model.name}, from a handwritten {labels[0]} to a handwritten {labels[1]}"
-            yield model, str(points), title
-    except FileNotFoundError as error:
-        raise InputError(f"the embedded example is not installed: {error.filename}") from None
+    with _embedded("digits.onnx") as model, _embedded("digits.npz") as points:
+        with np.load(points, allow_pickle=False) as archive:
+            labels = [str(archive[key]) for key in ("start_label", "end_label")]
+        title = f"the embedded example {model.name}, from a handwritten {labels[0]} to a handwritten {labels[1]}"
+        yield model, str(points), title
 
 
 @contextlib.contextmanager
 def _example_data() -> Iterator[tuple[Path, str]]:
     """The embedded network, and the images that it was trained and tested with."""
+    with _embedded("digits.onnx") as model, _embedded("digits_data.npz") as data:
+        yield model, str(data)
+
+
+@contextlib.contextmanager
+def _embedded(name: str) -> Iterator[Path]:
+    """A file that comes with lronnx."""
     from importlib.resources import as_file, files
 
-    folder = files("lronnx") / "example"
-    try:
-        with as_file(folder / "digits.onnx") as model, as_file(folder / "digits_data.npz") as data:
-            yield model, str(data)
-    except FileNotFoundError as error:
-        raise InputError(f"the embedded example is not installed: {error.filename}") from None
+    with contextlib.ExitStack() as stack:
+        try:
+            path = stack.enter_context(as_file(files("lronnx") / "example" / name))
+        except FileNotFoundError as error:
+            raise InputError(f"the embedded example is not installed: {error.filename}") from None
+        if not path.exists():
+            raise InputError(f"the embedded example is not installed: {path}")
+        yield path
 
 
 def _sources(
@@ -711,8 +717,13 @@ def _print_walk(path: PathWalk, network: Network, title: str, as_json: bool) -> 
         f"input '{network.input_name}' ({report.shape_text(network.input_shape)}), "
         f"output '{network.output_name}' ({count} number{'' if count == 1 else 's'}), {network.units} units"
     )
-    operators = {node.label: node.op_type for node in network.graph.nodes}
-    report.print_to(sys.stdout, *report.walk_report(path, title=title, analysed=analysed, operators=operators))
+    shown = report.walk_report(path, title=title, analysed=analysed, operators=_operators(network))
+    report.print_to(sys.stdout, *shown)
+
+
+def _operators(network: Network) -> dict[str, str]:
+    """The operators of nodes, by label."""
+    return {node.label: node.op_type for node in network.graph.nodes}
 
 
 def _conclude(path: PathWalk, max_regions: int | None) -> int:
@@ -726,7 +737,12 @@ def _conclude(path: PathWalk, max_regions: int | None) -> int:
         _complain("walk and sweep disagree, do not rely on this result; please report the model")
         return SELF_CHECK_FAILED
     if not path.self_check.ok:
-        _complain("the self-check failed, do not rely on this result; please report the model")
+        check = path.self_check
+        _complain(
+            "the self-check failed, do not rely on this result; please report the model: "
+            f"{check.contradictions} contradictions, {check.end_pattern_mismatches} mismatches of the pattern, outputs "
+            f"within {check.max_value_error:.2e} of the model's own where rounding explains {check.value_tolerance:.2e}"
+        )
         return SELF_CHECK_FAILED
     return INTERRUPTED if path.partial and not stopped else 0
 

@@ -13,6 +13,7 @@ import uuid
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from lronnx import __version__
@@ -57,17 +58,25 @@ class Dask:
                 self._local = distributed.LocalCluster(
                     n_workers=count,
                     threads_per_worker=1,
-                    dashboard_address=None,
+                    # Any free port: the usual one may be somebody else's.
+                    dashboard_address=":0",
                     memory_limit=0,
                     silence_logs=logging.CRITICAL,
                 )
                 self._client = distributed.Client(self._local)
             elif address.endswith(".json"):
+                # dask waits for one that is not there, for ever.
+                if not Path(address).is_file():
+                    raise InputError(f"--scheduler {address}: there is no such scheduler file")
                 self._client = distributed.Client(scheduler_file=address, timeout=_PATIENCE)
             else:
                 self._client = distributed.Client(address, timeout=_PATIENCE)
-        except (OSError, ValueError, TimeoutError) as error:
-            raise InputError(f"--scheduler {address}: {str(error) or type(error).__name__}") from None
+        except LronnxError:
+            raise
+        # What dask raises where a cluster cannot be reached or made is up to its parts.
+        except Exception as error:
+            option = "--cluster local" if address is None else f"--scheduler {address}"
+            raise InputError(f"{option}: {str(error) or type(error).__name__}") from None
         try:
             self._client.register_plugin(_Deliver(self._name, job).plugin(), name=self._name)
         except Exception as error:

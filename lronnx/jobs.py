@@ -171,7 +171,7 @@ class Walking:
             raise KeyboardInterrupt
         if found.agreement is not None and not found.agreement.ok:
             raise LronnxError("walk and sweep disagree; please report the model")
-        if not found.segments:
+        if not found.segments or found.segments[0].t[-1] == 0.0:
             # Nothing at all was finished within the budget: an empty walk, from which nothing follows.
             return PathWalk((self._nothing(points),), False, True, 0.0, job.engine, job.precision, found.device, 1)
         return found

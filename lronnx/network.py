@@ -36,9 +36,10 @@ ENGINES = ("sweep", "walk", "both")
 PRECISIONS = {"double": "float64", "single": "float32"}
 # The original model is evaluated at the ends of a segment and at this many edges and midpoints inside.
 COMPARED_POINTS = 16
-# What rounding through a network explains, relative to the size that the outputs would have if nothing cancelled: 512
-# units of rounding. A sum of n products errs by some square root of n of them; the worst of 120 networks by 240.
-ROUNDING = {name: 256 * float(np.finfo(name).eps) for name in ("float64", "float32", "float16")}
+# What rounding through a network explains, relative to the size that the outputs would have if nothing cancelled: 2048
+# units of rounding. A sum of n products errs by some square root of n of them, and layers add up: the worst of 120
+# networks, seven layers of 250, by 540 in a thousand segments.
+ROUNDING = {name: 1024 * float(np.finfo(name).eps) for name in ("float64", "float32", "float16")}
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,8 @@ class Path:
     """One path. ``points``: (P, \\*shape) float64, in the network's input; ``closed``: the last point joins the first.
 
     ``sample``: the position in the data set of the sample that it starts from, ``other`` that of the second sample
-    of a pair; None where there is none. ``label``: of a path from a file, the label given there; None otherwise.
+    of a pair, in what partners are chosen from; None where there is none. ``label``: of a path from a file, the label
+    given there; None otherwise.
     """
 
     points: Floats
@@ -196,7 +197,8 @@ class Partners:
     had their turn; then they come again in the same order. Each depends on ``seed``, the position of the sample and
     the labels and splits, and each allowed partner is as likely as any other.
 
-    Raises InputError if labels are needed and unknown, and for a sample that has no partner, which it names.
+    Raises InputError if labels are needed and unknown, and for a sample that has no partner, which it names. ``of``:
+    the positions of the samples that need one; by default all do.
     """
 
     def __init__(
@@ -208,6 +210,7 @@ class Partners:
         splits: ArrayLike | None = None,
         classes: Sequence[str] = (),
         seed: int = 0,
+        of: ArrayLike | None = None,
     ) -> None:
         if partner not in PARTNERS:
             raise InputError(f"there is no partner '{partner}': choose one of {', '.join(PARTNERS)}")
@@ -231,9 +234,10 @@ class Partners:
         itself = np.stack([np.arange(count), np.arange(count) + 1], axis=1)
         self._allowed = in_class if partner == "same" else in_split
         self._excluded = in_class if partner == "other" else itself
-        alone = np.flatnonzero(np.diff(self._allowed)[:, 0] == np.diff(self._excluded)[:, 0])
+        alone = self._order[np.diff(self._allowed)[:, 0] == np.diff(self._excluded)[:, 0]]
+        alone = alone if of is None else np.intersect1d(alone, np.asarray(of))
         if len(alone):
-            sample = int(self._order[alone].min())
+            sample = int(alone.min())
             where = f" of split '{split[sample]}'" if splits is not None and str(split[sample]) else ""
             name = str(classes[label[sample]]) if 0 <= label[sample] < len(classes) else str(label[sample])
             reason = {
@@ -501,12 +505,15 @@ def make(
     closed: bool | None = None,
     count: int | None = None,
     statistics: ChannelStatistics | None = None,
+    pool: Samples | None = None,
+    places: ArrayLike | None = None,
 ) -> Paths:
     """The paths of a family, each with the points as the network takes them.
 
     - ``"closed"``, ``"open"``: one path per sample, its image translated by ``anchors`` and ``radius``.
     - ``"pairs"``: ``per_sample`` segments from each sample to a ``partner`` (:class:`Partners`) by ``seed``; path i
-      starts from sample ``i // per_sample``.
+      starts from sample ``i // per_sample``. Partners are from ``pool``, the samples of which ``data`` are some, those
+      at ``places``; by default from ``data`` itself. :attr:`Path.other` is then a position in the pool.
     - ``"rays"``: likewise, ``length`` long, into random directions (:func:`ray`).
     - ``"random"``: closed paths like the first, of ``count`` random images (:func:`random_image`; None: as many as
       there are samples). They follow the channels' ``statistics``; None takes those of ``data``, in one pass over all
@@ -545,8 +552,12 @@ def make(
     _check_repeats(per_sample)
     numbers = range(samples * per_sample)
     if family == "pairs":
-        choose = Partners(samples, partner, labels=data.label, splits=data.split, classes=data.classes, seed=seed)
-        return Paths(family, _Pairs(data, prepare, choose, per_sample), numbers)
+        pool = data if pool is None else pool
+        at = np.arange(samples) if places is None else np.asarray(places, dtype=np.int64)
+        choose = Partners(
+            len(pool), partner, labels=pool.label, splits=pool.split, classes=pool.classes, seed=seed, of=at
+        )
+        return Paths(family, _Pairs(data, pool, at, prepare, choose, per_sample), numbers)
     if length is None:
         raise InputError("rays need a length, in the units of the network's input")
     ray(prepare(data[0]), length, sample=0, seed=seed)
@@ -584,14 +595,16 @@ class _Random:
 @dataclass(frozen=True, eq=False)
 class _Pairs:
     data: Samples
+    pool: Samples
+    places: NDArray[np.int64]
     prepare: Preprocessing
     partners: Partners
     per_sample: int
 
     def __call__(self, number: int) -> Path:
         sample, repeat = divmod(number, self.per_sample)
-        other = self.partners(sample, repeat)
-        points = _prepared([self.data[sample], self.data[other]], self.prepare)
+        other = self.partners(int(self.places[sample]), repeat)
+        points = _prepared([self.data[sample], self.pool[other]], self.prepare)
         return Path(points, False, sample=sample, other=other)
 
 

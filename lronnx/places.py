@@ -44,6 +44,8 @@ class Place:
         Raises InputError for a URL of a kind that neither pyarrow nor an installed fsspec package knows.
         """
         text = os.fspath(spec)
+        if not text:
+            raise InputError("the run folder has no name")
         if not _URL.match(text) or text.lower().startswith("file://"):
             try:
                 path = Path(fs.FileSystem.from_uri(text)[1]) if _URL.match(text) else Path(text).absolute()

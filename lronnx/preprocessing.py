@@ -244,7 +244,8 @@ def _fit(image: tuple[int, int, int], input_shape: tuple[int, ...], wanted: str 
             "HWC": (height, width, channels),
         }.items()
     }
-    flat = len(core) == 1 and core[0] == math.prod(image)
+    # Numbers in a row, wherever axes of size 1 stand around them: (784,) or (784, 1).
+    flat = max(core, default=1) == math.prod(core) == math.prod(image)
     if channels == 1 and (found["HW"] or flat):
         return "HW"
     fitting = [name for name in ("CHW", "HWC") if found[name]]

@@ -45,6 +45,7 @@ _CHECK = [
     pa.field("contradictions", pa.int64(), nullable=False),
     pa.field("end_pattern_mismatches", pa.int64(), nullable=False),
     pa.field("max_value_error", pa.float64(), nullable=False),
+    pa.field("value_tolerance", pa.float64(), nullable=False),
     pa.field("forward_passes", pa.int64(), nullable=False),
 ]
 
@@ -126,6 +127,7 @@ def walked(path: int, walks: Sequence[Walk]) -> pa.RecordBatch:
             "contradictions": walk.self_check.contradictions,
             "end_pattern_mismatches": walk.self_check.end_pattern_mismatches,
             "max_value_error": walk.self_check.max_value_error,
+            "value_tolerance": walk.self_check.value_tolerance,
             "forward_passes": walk.forward_passes,
         }
         for name, figure in figures.items():
@@ -147,6 +149,7 @@ def estimated(path: int, estimates: Sequence[SegmentEstimate]) -> pa.RecordBatch
             "contradictions": found.self_check.contradictions,
             "end_pattern_mismatches": found.self_check.end_pattern_mismatches,
             "max_value_error": found.self_check.max_value_error,
+            "value_tolerance": found.self_check.value_tolerance,
             "forward_passes": found.forward_passes,
         }
         for name in (*_SCALARS, *_VECTORS):

@@ -41,10 +41,11 @@ _MEASURES = {
     "decision_changes": "decision changes",
     "estimated_regions": "regions",
     "estimated_density": "density",
-    "estimated_absolute_deviation_output_mean": "absolute deviation",
-    "estimated_mean_absolute_deviation_output_mean": "mean deviation",
-    "estimated_total_variation_output_mean": "total variation",
-    "estimated_slope_variation_output_mean": "slope variation",
+    # Not the norms of the exact figures, so not their names.
+    "estimated_absolute_deviation_output_mean": "absolute deviation per output",
+    "estimated_mean_absolute_deviation_output_mean": "mean deviation per output",
+    "estimated_total_variation_output_mean": "total variation per output",
+    "estimated_slope_variation_output_mean": "slope variation per output",
 }
 # The columns of the table of groups: those that are there.
 _GROUP_MEASURES = {
@@ -53,8 +54,8 @@ _GROUP_MEASURES = {
     "total_variation_norm": "total\nvariation",
     "local_similarity": "local\nsimilarity",
     "estimated_density": "ESTIMATED\ndensity",
-    "estimated_mean_absolute_deviation_output_mean": "ESTIMATED\nmean dev.",
-    "estimated_total_variation_output_mean": "ESTIMATED\nvariation",
+    "estimated_mean_absolute_deviation_output_mean": "ESTIMATED\nmean dev.\nper output",
+    "estimated_total_variation_output_mean": "ESTIMATED\nvariation\nper output",
 }
 
 _UNLIMITED = 100_000
@@ -138,8 +139,11 @@ def inspect_report(inspection: Inspection) -> list[RenderableType]:
     return [*parts, _verdict(inspection)]
 
 
-def summary_report(summary: Mapping[str, Any], *titles: str) -> list[RenderableType]:
-    """The statistics of a study, as :func:`lronnx.summary.summarize` has them. ``titles``: lines that come first."""
+def summary_report(
+    summary: Mapping[str, Any], *titles: str, operators: Mapping[str, str] | None = None
+) -> list[RenderableType]:
+    """The statistics of a study, as :func:`lronnx.summary.summarize` has them. ``titles``: lines that come first;
+    ``operators``: operator names by node label."""
     estimated, totals = summary["estimated"], summary["totals"]
     parts: list[RenderableType] = []
     if titles:
@@ -175,7 +179,7 @@ def summary_report(summary: Mapping[str, Any], *titles: str) -> list[RenderableT
         return parts
     nodes = totals.get("switches_by_node")
     if nodes:
-        parts.append(_node_table(nodes, totals["switches"], {}))
+        parts.append(_node_table(nodes, totals["switches"], operators or {}))
     parts.append(_measures(summary))
     for table in (_group_table(summary), _test_table(summary)):
         if table is not None:
@@ -278,7 +282,7 @@ def _self_check(path: PathWalk) -> tuple[Text, str]:
         return Text("ok", style="bold green"), f"outputs within {check.max_value_error:.1e} of the model's own"
     return Text("FAILED", style="bold red"), (
         f"{check.contradictions} contradictions, {check.end_pattern_mismatches} mismatches, "
-        f"error {check.max_value_error:.1e}"
+        f"error {check.max_value_error:.1e} of {check.value_tolerance:.1e}"
     )
 
 
@@ -397,10 +401,14 @@ def _measures(summary: Mapping[str, Any]) -> RenderableType:
         )
         if figures["missing"]:
             missing.append(f"{_MEASURES[name]} ({figures['missing']})")
-    over = "means" if summary["estimated"] else "norms"
+    over = (
+        "deviation and variation per output are means over the outputs (of a norm there is no unbiased estimate)"
+        if summary["estimated"]
+        else "deviation and variation are norms over the outputs; local similarity is a mean over breakpoints"
+    )
     lines = [
-        "Density is in regions per unit of length; mean deviation is absolute deviation per length; deviation and "
-        f"variation are {over} over the outputs. The interval is of the mean over paths (bootstrap)."
+        f"Density is in regions per unit of length; mean deviation is absolute deviation per length; {over}. The "
+        "interval is of the mean over paths (bootstrap)."
     ]
     if missing:
         lines.append(f"Left out are paths that have no such figure: {', '.join(missing)}.")

@@ -91,13 +91,14 @@ class RunFolder:
         per_part: int,
         schema: pa.Schema,
         keeps_regions: bool,
-        versions: Mapping[str, str],
+        environment: Mapping[str, str],
         chosen: Callable[[], Mapping[str, Any]] = dict,
     ) -> RunFolder:
         """Begin a run, or go on with one.
 
         ``study``: JSON of everything that decides what rows come out; a folder with another one is refused. ``chosen``:
         JSON of what is settled once, when the run begins, and then holds. ``schema``: that of the rows.
+        ``environment``: what may change the last digits of figures (versions, the processor); every one is recorded.
         Raises InputError if the folder cannot be used, OSError if it cannot be written.
         """
         lock = _locked(place)
@@ -117,9 +118,10 @@ class RunFolder:
                     "chosen": dict(chosen()),
                     "sessions": [],
                 }
-            here = {"begun": _now(), "versions": dict(versions)}
-            known = [dict(session["versions"]) for session in manifest["sessions"]]
-            if fresh or here["versions"] not in known:
+            here = {"begun": _now(), "environment": dict(environment)}
+            known = [dict(session["environment"]) for session in manifest["sessions"]]
+            fits = here["environment"] in known
+            if not fits:
                 manifest["sessions"].append(here)
                 place.write(MANIFEST, _json(manifest))
             about = {b"lronnx.study": json.dumps(study, sort_keys=True).encode()}
@@ -132,6 +134,9 @@ class RunFolder:
                 manifest,
             )
             run._lock = lock
+            if known and not fits:
+                changed = ", ".join(_differences(known[-1], here["environment"], ""))
+                run.notices.append(f"the run was begun elsewhere, figures may differ in their last digits: {changed}")
             if not fresh:
                 run._recover()
             return run

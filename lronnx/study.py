@@ -8,6 +8,7 @@ figures over all paths are those of :mod:`lronnx.summary`.
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import math
 import platform
@@ -17,6 +18,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from lronnx import __version__, calibration, onnx_io, paths, records, session, summary
 from lronnx.data import Dataset, open_data
@@ -48,6 +50,9 @@ FAMILY_OPTIONS = {
     "file": ("closed",),
 }
 """The options of :func:`lronnx.paths.make` that a family has."""
+
+RESOURCES = ("device", "lanes", "memory")
+"""Settings that may change while a run lasts: like another processor, they move figures by rounding only."""
 
 DEVICES = ("auto", "cpu", "cuda")
 
@@ -152,7 +157,7 @@ class Study:
     ``paths``: a sequence that makes path i when it is asked for. ``data``: where their samples are from, None if from
     nowhere. ``described``: JSON of everything that decided which paths these are. ``output``, ``fixed_inputs`` and
     ``shapes``: how the network was loaded. ``about``: JSON to be recorded that decides nothing. ``told``: what was
-    decided about the samples, for people.
+    decided about the samples, for people. ``partners``: where the second samples of pairs are from.
     """
 
     network: Network
@@ -165,6 +170,7 @@ class Study:
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     about: Mapping[str, Any] = field(default_factory=dict)
     told: str = ""
+    partners: Dataset | None = None
 
     def run(
         self,
@@ -192,7 +198,7 @@ class Study:
             per_part=self._per_part(),
             schema=schema,
             keeps_regions=self.settings.regions,
-            versions=_versions(),
+            environment=_versions() | {name: str(getattr(self.settings, name)) for name in RESOURCES},
             chosen=lambda: {**self.about, "rates": self._rates()},
         ) as run:
             for told in run.notices if notice else ():
@@ -223,7 +229,7 @@ class Study:
     def identity(self) -> dict[str, Any]:
         """JSON of everything that decides which rows come out."""
         network = self.network
-        settings = asdict(self.settings)
+        settings = {name: one for name, one in asdict(self.settings).items() if name not in RESOURCES}
         return {
             "lronnx": __version__,
             "model": {
@@ -340,8 +346,9 @@ class Study:
         if corrupted >= 0:
             told["corrupted"] = bool(corrupted)
         if path.other is not None:
-            told["other_index"] = int(data.index[path.other])
-            other = int(data.label[path.other])
+            partners = self.partners if self.partners is not None else data
+            told["other_index"] = int(partners.index[path.other])
+            other = int(partners.label[path.other])
             told["other_label"] = other if other >= 0 else None
         return told
 
@@ -421,16 +428,19 @@ def plan(
             raise InputError("--layout is about images; paths from a file are inputs of the network already")
         prepare = Preprocessing.identity(network.input_shape, pixels)
         made = paths.make(family, data, prepare, **given)
-        described: dict[str, Any] = {"family": family, **given, "sha256": _hash_of_file(data)}
+        described: dict[str, Any] = {"family": family, **_described(family, given), "sha256": _hash_of_file(data)}
         return replace(chosen, paths=made, described=described, told=f"{len(made)} paths from {data}")
-    selected = _marked(open_data(data), corrupted, network.metadata).select(
-        splits=splits, classes=classes, indices=indices, samples=samples, seed=settings.seed
-    )
+    everything = _marked(open_data(data), corrupted, network.metadata)
+    selected = everything.select(splits=splits, classes=classes, indices=indices, samples=samples, seed=settings.seed)
     prepare = Preprocessing.choose(pixels, network.input_shape, selected[0], selected.axes, layout)
+    if family == "pairs":
+        # A partner does not depend on who else was chosen, and its class need not be one that was.
+        given |= {"pool": everything, "places": _places(selected, everything)}
+        chosen = replace(chosen, partners=everything)
     made = paths.make(family, selected, prepare, seed=settings.seed, **given)
     described = {
         "family": family,
-        **given,
+        **_described(family, given),
         "data": _selection(selected),
         "preprocessing": {
             "scale": prepare.pixels.scale if prepare.holds_pixels else None,
@@ -442,6 +452,25 @@ def plan(
     counts = ", ".join(f"{count} {split}".rstrip() for split, count in described["data"]["samples"].items())
     told = f"{len(made)} paths ({family}); {selected.kind} {selected.name}, samples: {counts}\n{prepare}"
     return replace(chosen, paths=made, data=selected, described=described, told=told)
+
+
+def _described(family: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a family as they hold, whether given or by default."""
+    defaults = {name: one.default for name, one in inspect.signature(paths.make).parameters.items()}
+    told = {name: given.get(name, defaults[name]) for name in FAMILY_OPTIONS[family]}
+    # A whole number and the same as a float are one.
+    return {name: float(option) if isinstance(defaults[name], float) else option for name, option in told.items()}
+
+
+def _places(selected: Dataset, everything: Dataset) -> NDArray[np.int64]:
+    """Where the selected samples are among all."""
+    found = np.empty(len(selected), np.int64)
+    for split in selected.split_names:
+        mine, all_of_it = np.flatnonzero(selected.split == split), np.flatnonzero(everything.split == split)
+        order = np.argsort(everything.index[all_of_it])
+        at = np.searchsorted(everything.index[all_of_it], selected.index[mine], sorter=order)
+        found[mine] = all_of_it[order[at]]
+    return found
 
 
 def _marked(data: Dataset, corrupted: np.ndarray[Any, Any] | None, metadata: Mapping[str, str]) -> Dataset:

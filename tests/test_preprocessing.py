@@ -42,6 +42,7 @@ ARRANGEMENTS = [
     ("(1, H, W, C)", "HWC", "hwc", "HWC", "HWC"),
     ("(1, C * H * W)", "CHW", "chw", "HWC", "HWC"),
     ("(C * H * W,)", "HWC", "hwc", "HWC", "HWC"),
+    ("(1, C * H * W, 1)", "CHW", "chw", "HWC", "HWC"),
     ("(1, C, H, W)", "CHW", None, "", "CHW"),
     ("(1, C, H, W)", "CHW", None, "", "HWC"),
     ("(1, H, W, C)", "HWC", None, "", "HWC"),
@@ -51,7 +52,7 @@ ARRANGEMENTS = [
 ]
 GREY_ARRANGEMENTS = [
     (shape, axes, sample)
-    for shape in ("(1, 1, H, W)", "(1, H, W)", "(H, W)", "(1, H, W, 1)", "(H * W,)", "(1, H * W)")
+    for shape in ("(1, 1, H, W)", "(1, H, W)", "(H, W)", "(1, H, W, 1)", "(H * W,)", "(1, H * W)", "(1, H * W, 1)")
     for axes, sample in (("HW", "HW"), ("", "HW"), ("HWC", "HWC"), ("", "CHW"))
 ]
 

@@ -66,7 +66,7 @@ def open_run(place: str | Path | Place, study: Any = STUDY, *, regions: bool = F
         per_part=PER_PART,
         schema=records.SEGMENTS,
         keeps_regions=regions,
-        versions={"lronnx": "1"},
+        environment={"lronnx": "1"},
     )
 
 
@@ -358,11 +358,11 @@ def test_new_versions_are_noted_once(tmp_path: Path) -> None:
             per_part=PER_PART,
             schema=records.SEGMENTS,
             keeps_regions=False,
-            versions=versions,
+            environment=versions,
             chosen=lambda: {"memory": len(list(tmp_path.iterdir()))},
         ).close()
     manifest = json.loads((tmp_path / "manifest.json").read_text())
-    assert [session["versions"] for session in manifest["sessions"]] == [{"numpy": "1"}, {"numpy": "2"}]
+    assert [session["environment"] for session in manifest["sessions"]] == [{"numpy": "1"}, {"numpy": "2"}]
 
 
 def test_a_folder_elsewhere(tmp_path: Path) -> None:

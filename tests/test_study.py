@@ -139,7 +139,7 @@ def test_the_manifest_says_what_was_done(straight: Path) -> None:
     assert manifest["study"]["paths"]["data"]["samples"] == {"train": 12, "test": 12}
     assert manifest["study"]["walk"]["precision"] == "double"
     assert manifest["chosen"]["rates"], "how convolutions are lowered must not depend on the worker's machine"
-    assert {"lronnx", "numpy", "onnxruntime", "pyarrow", "python"} <= manifest["sessions"][0]["versions"].keys()
+    assert {"lronnx", "numpy", "onnxruntime", "pyarrow", "python"} <= manifest["sessions"][0]["environment"].keys()
     times = pyarrow.dataset.dataset(straight / "times").to_table()
     assert sorted(times.column("path").to_pylist()) == list(range(24))
     assert min(times.column("seconds").to_pylist()) > 0
@@ -165,7 +165,7 @@ def scheduler() -> Iterator[str]:
     """The address of a cluster of somebody else: one worker of two threads."""
     import distributed
 
-    with distributed.LocalCluster(n_workers=1, threads_per_worker=2, dashboard_address=None, memory_limit=0) as cluster:
+    with distributed.LocalCluster(n_workers=1, threads_per_worker=2, dashboard_address=":0", memory_limit=0) as cluster:
         yield cluster.scheduler_address
 
 
@@ -178,6 +178,7 @@ def test_a_cluster_of_somebody_else(straight: Path, tmp_path: Path, scheduler: s
 
 def test_a_scheduler_that_does_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lronnx.cluster._PATIENCE", 1)
+    assert "no such scheduler file" in run("-o", tmp_path, *QUICK, "--scheduler", "gone.json", code=2).stderr
     result = run("-o", tmp_path, *QUICK, "--scheduler", "tcp://127.0.0.1:1", code=2)
     assert "--scheduler tcp://127.0.0.1:1" in result.stderr
     assert "Traceback" not in result.stderr
@@ -361,6 +362,23 @@ def test_a_full_disk(straight: Path, tmp_path: Path) -> None:
         subprocess.run(["umount", disk], check=True)
 
 
+def test_defaults_that_are_spelled_out_are_the_same(tmp_path: Path) -> None:
+    run("-o", tmp_path, "--samples", 1, "--workers", 1)
+    again = run("-o", tmp_path, "--samples", 1, "--workers", 1, "--anchors", 8, "--radius", 4, "--paths", "closed")
+    assert "2 were there already" in again.stderr
+
+
+def test_resources_may_change_and_are_told(straight: Path, tmp_path: Path) -> None:
+    import shutil
+
+    shutil.copytree(straight, tmp_path / "run")
+    result = run("-o", tmp_path / "run", "--samples", 12, *QUICK, "--workers", 1, "--regions", "--memory", 500)
+    assert 'memory: "1000000000" there, "500000000" here' in result.stderr
+    assert "24 were there already" in result.stderr
+    sessions = json.loads((tmp_path / "run" / "manifest.json").read_text())["sessions"]
+    assert [session["environment"]["memory"] for session in sessions] == ["1000000000", "500000000"]
+
+
 def test_another_study_is_refused(straight: Path, tmp_path: Path) -> None:
     before = content(straight, "segments", "regions", "times")
     result = run("-o", straight, "--samples", 11, *QUICK, "--workers", 1, "--regions", code=2)
@@ -402,6 +420,23 @@ def test_families(tmp_path: Path, family: str, options: tuple[Any, ...], count: 
             assert (row["other_label"] != row["label"]) or not options
     else:
         assert {row["other_label"] for row in rows} == {None}
+
+
+def test_partners_are_from_the_whole_split(tmp_path: Path) -> None:
+    # No other class was chosen, but there are other classes.
+    arguments = ("--paths", "pairs", "--partner", "other", "--class", "3", "--split", "test", "--workers", 1)
+    run("-o", tmp_path / "some", *arguments, "--samples", 4)
+    run("-o", tmp_path / "more", *arguments, "--samples", 8)
+    some, more = (table(tmp_path / name).to_pylist() for name in ("some", "more"))
+    with np.load(DATA) as arrays:
+        for row in some:
+            assert row["label"] == 3
+            assert row["other_label"] == arrays["y_test"][row["other_index"]] != 3
+            ends = arrays["x_test"][[row["index"], row["other_index"]]].reshape(2, -1) / 16
+            assert row["length"] == pytest.approx(np.linalg.norm(ends[1] - ends[0]), rel=1e-12)
+    # A partner does not depend on who else was chosen.
+    chosen = {row["index"]: row["other_index"] for row in more}
+    assert all(chosen[row["index"]] == row["other_index"] for row in some)
 
 
 def test_polylines_of_ones_own(tmp_path: Path) -> None:
@@ -470,7 +505,7 @@ def test_a_sample_that_cannot_be_read_costs_its_path_only(tmp_path: Path) -> Non
     assert progress_of(tmp_path / "run") == 3
     assert not (tmp_path / "run" / "summary.json").exists()
     victim.write_bytes(whole)
-    assert "1 paths walked" in run(*arguments).stderr
+    assert "1 path walked" in run(*arguments).stderr
     assert len(table(tmp_path / "run")) == 16
 
 
@@ -490,6 +525,7 @@ def test_a_budget_of_seconds(tmp_path: Path) -> None:
     result = run("-o", tmp_path / "little", "--samples", 1, "--budget", "0.0001s", "--workers", 1)
     rows = table(tmp_path / "little").to_pylist()
     assert all(row["partial"] and 0 <= row["covered"] < 1 for row in rows)
+    assert all((row["covered"] == 0.0) == (row["regions"] == 0) for row in rows)
     assert "not walked to their end" in result.stdout
     run("-o", tmp_path / "plenty", "--samples", 1, *QUICK, "--budget", "1h", "--workers", 1)
     assert not any(row["partial"] for row in table(tmp_path / "plenty").to_pylist())
@@ -583,6 +619,14 @@ def test_the_run_folder_is_refused_before_any_work(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("x")
     assert "not empty" in run("-o", tmp_path, code=2).stderr
     assert "is a file" in run("-o", tmp_path / "mine.txt", code=2).stderr
+    assert "no name" in run("-o", "", code=2).stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="nobody may write to /proc")
+def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    told = run("-o", "/proc/run", "--samples", 1, code=2).stderr
+    assert "/proc/run" in told
+    assert "embedded" not in told
 
 
 def test_a_summary_as_json(straight: Path) -> None:

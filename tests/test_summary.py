@@ -44,6 +44,7 @@ CHECKS = [
     ("contradictions", pa.int64()),
     ("end_pattern_mismatches", pa.int64()),
     ("max_value_error", pa.float64()),
+    ("value_tolerance", pa.float64()),
     ("forward_passes", pa.int64()),
 ]
 EXACT = pa.schema(
@@ -121,6 +122,7 @@ def row(path: int, segment: int = 0, **others: Any) -> Row:
         "contradictions": 0,
         "end_pattern_mismatches": 0,
         "max_value_error": 1e-15,
+        "value_tolerance": 1e-6,
         "forward_passes": 10,
     }
     return plain | others
@@ -176,6 +178,7 @@ def study(seed: int = 0, paths: int = 60, outputs: int = 3, classes: int = 3) ->
                     switches_by_node={name: rng.randint(1, 9) for name in rng.sample(["a", "b", "c"], 2)},
                     self_check_ok=rng.random() < 0.9,
                     max_value_error=rng.random() * 1e-14,
+                    value_tolerance=1e-6,
                     partial=rng.random() < 0.1,
                     forward_passes=rng.randint(1, 1000),
                 )
