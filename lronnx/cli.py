@@ -559,11 +559,15 @@ def analyze(
         )
         _tell(planned.told)
         crew = study.Crew(workers, scheduler, cluster is not None)
-        with _StudyBar() as progress, _Interrupts("paths") as stop:
-            ended = planned.run(
-                target, crew, progress=progress, stop=stop, notice=lambda text: _tell(f"Notice: {text}")
-            )
-        terminated = stop.terminated
+        interrupts = _Interrupts("paths", raises=True)
+        try:
+            with _StudyBar() as progress, interrupts as stop:
+                ended = planned.run(
+                    target, crew, progress=progress, stop=stop, notice=lambda text: _tell(f"Notice: {text}")
+                )
+        except KeyboardInterrupt:
+            _tell("Stopped at once; what was finished is safe. The same command goes on from here.")
+            return TERMINATED if interrupts.terminated else INTERRUPTED
     _tell_end(ended, time.monotonic() - begun)
     if ended.summary is not None:
         if as_json:
@@ -576,9 +580,7 @@ def analyze(
             _complain("the self-check failed on some paths, do not rely on this result; please report the model")
             return SELF_CHECK_FAILED
         return 0
-    if ended.failed:
-        return INCOMPLETE
-    return TERMINATED if terminated else INTERRUPTED
+    return INTERRUPTED if ended.interrupted else INCOMPLETE
 
 
 def _tell_end(ended: study.Ended, seconds: float) -> None:
@@ -750,11 +752,13 @@ def _conclude(path: PathWalk, max_regions: int | None) -> int:
 class _Interrupts:
     """Ctrl-C ends a run once what was begun is done, so that none of it is lost; twice, at once. SIGTERM, at once.
 
-    ``begun``: what is finished.
+    ``begun``: what is finished. ``raises``: at once means in the middle of whatever goes on, by a KeyboardInterrupt;
+    otherwise whoever asks is told.
     """
 
-    def __init__(self, begun: str = "stretches") -> None:
+    def __init__(self, begun: str = "stretches", *, raises: bool = False) -> None:
         self._begun = begun
+        self._raises = raises
         self._count = 0
         self._before: dict[signal.Signals, Any] = {}
         self.terminated = False
@@ -776,8 +780,10 @@ class _Interrupts:
     def _note(self, received: int, *frame: object) -> None:
         if received == signal.SIGTERM:
             self.terminated, self._count = True, 2
-            return
-        self._count += 1
+        else:
+            self._count += 1
+        if self._count >= 2 and self._raises:
+            raise KeyboardInterrupt
         if self._count == 1:
             _tell(f"Interrupted: finishing the {self._begun} that were begun; Ctrl-C again stops at once.")
 

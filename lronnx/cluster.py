@@ -19,7 +19,7 @@ from typing import Any
 from lronnx import __version__
 from lronnx.errors import InputError, LronnxError
 from lronnx.jobs import Job, Result, Task, Walking
-from lronnx.workers import TICK
+from lronnx.workers import TICK, without_interrupts
 
 # Of a dask worker process: the jobs that it was given, and each thread's networks.
 _jobs: dict[str, Job] = {}
@@ -55,14 +55,16 @@ class Dask:
             logging.getLogger(f"distributed.{name}").setLevel(logging.CRITICAL)
         try:
             if address is None:
-                self._local = distributed.LocalCluster(
-                    n_workers=count,
-                    threads_per_worker=1,
-                    # Any free port: the usual one may be somebody else's.
-                    dashboard_address=":0",
-                    memory_limit=0,
-                    silence_logs=logging.CRITICAL,
-                )
+                # Ctrl-C reaches every process of the terminal; when to end is for this one to say.
+                with without_interrupts():
+                    self._local = distributed.LocalCluster(
+                        n_workers=count,
+                        threads_per_worker=1,
+                        # Any free port: the usual one may be somebody else's.
+                        dashboard_address=":0",
+                        memory_limit=0,
+                        silence_logs=logging.CRITICAL,
+                    )
                 self._client = distributed.Client(self._local)
             elif address.endswith(".json"):
                 # dask waits for one that is not there, for ever.
@@ -126,6 +128,10 @@ class Dask:
                     future.cancel()
 
     def close(self) -> None:
+        if self._local is None and self._client is not None and self._client.status == "running":
+            # The cluster lives on; what it keeps for a study that is over is only in the way.
+            with suppress(Exception):
+                self._client.unregister_worker_plugin(self._name)
         for one in (self._client, self._local):
             if one is not None:
                 with suppress(Exception):

@@ -23,7 +23,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from lronnx import estimates, network, records, store
+from lronnx import estimates, metrics, network, records, store
 from lronnx.errors import InputError, LronnxError
 from lronnx.ops.lowering import Rates
 from lronnx.regions import Floats, PathWalk, SelfCheck, Walk
@@ -37,15 +37,17 @@ _ESTIMATE_STREAM = 7
 class Job:
     """How every path of a study is walked.
 
-    ``model``: the bytes of a self-contained ONNX file, or where it lies; ``sha256``: of that file as it was when the
-    study began, '' if ``model`` is bytes. ``memory``: about how many bytes one worker's walks may take. ``rates``:
-    :attr:`lronnx.ops.lowering.Rates.seconds`, None for this machine's. ``max_regions`` and ``max_seconds``: a segment's
-    budget, after which its walk ends early. ``estimate``: the fraction of every segment to walk, None for all of it.
+    ``model``: the bytes of a self-contained ONNX file, or where it lies; then ``sha256`` and ``weights_sha256`` are
+    those of the file as the study has it, '' if nobody knows. ``memory``: about how many bytes one worker's walks may
+    take. ``rates``: :attr:`lronnx.ops.lowering.Rates.seconds`, None for this machine's. ``max_regions`` and
+    ``max_seconds``: a segment's budget, after which its walk ends early. ``estimate``: the fraction of every segment to
+    walk, None for all of it.
     ``regions``: whether the regions file is wanted; ``about``: what is recorded in it.
     """
 
     model: bytes | Path
     sha256: str = ""
+    weights_sha256: str = ""
     output: str | None = None
     fixed_inputs: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
@@ -70,6 +72,10 @@ class Task(NamedTuple):
     path: int
     points: Floats
     closed: bool
+
+
+class _Stopped(Exception):
+    """Somebody wants the study to end at once."""
 
 
 class Result(NamedTuple):
@@ -112,7 +118,7 @@ class Walking:
             else:
                 found, device = self._estimates(task, self._plan, stop)
                 rows, regions = records.estimated(task.path, found), None
-        except KeyboardInterrupt:
+        except _Stopped:
             return Result(task.path, None, None, 0.0, self._worker, device, interrupted=True)
         except LronnxError as error:
             return Result(task.path, None, None, 0.0, self._worker, device, str(error))
@@ -168,7 +174,7 @@ class Walking:
             lowering=job.lowering,
         )
         if found.partial and stop is not None and stop() is Stop.NOW:
-            raise KeyboardInterrupt
+            raise _Stopped
         if found.agreement is not None and not found.agreement.ok:
             raise LronnxError("walk and sweep disagree; please report the model")
         if not found.segments or found.segments[0].t[-1] == 0.0:
@@ -186,7 +192,7 @@ class Walking:
     def _nothing(self, points: Floats) -> Walk:
         """A segment of which nothing was walked."""
         walk = self._point(points[0])
-        length = float(np.linalg.norm(points[1] - points[0]))
+        length = metrics.norm(points[1] - points[0])
         return Walk(walk.t, walk.values, walk.slopes, (), length, walk.self_check, True, 0, 0.0, self.job.precision)
 
     def _regions(self, walks: list[Walk], closed: bool, device: str) -> bytes:
@@ -211,7 +217,7 @@ class Walking:
             rng = np.random.default_rng([self.job.seed, _ESTIMATE_STREAM, task.path, segment])
             values = self._value(start), self._value(end)
             piece = partial(self._piece, start, end, stop, device)
-            length = float(np.linalg.norm(end - start))
+            length = metrics.norm(end - start)
             found.append(estimates.estimate_segment(piece, *values, length, plan, rng))
         return found, device[0]
 
@@ -239,8 +245,8 @@ def _load(job: Job) -> network.Network:
             path.write_bytes(job.model)
             return load(path)
     loaded = load(job.model)
-    if job.sha256 and job.sha256 != loaded.sha256:
-        raise InputError(f"the model file {job.model} has changed since the study began")
+    if job.sha256 and (job.sha256, job.weights_sha256) != (loaded.sha256, loaded.weights_sha256):
+        raise InputError(f"the model file {job.model}, or its weights, has changed since the study began")
     return loaded
 
 

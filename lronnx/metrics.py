@@ -222,6 +222,14 @@ def decision_changes(
     return tuple((after[0], before[1], after[1]) for before, after in pairwise(pieces))
 
 
+def norm(vector: NDArray[np.float64]) -> float:
+    """The Euclidean norm of an array of any shape, the same to the last bit on any number of cores.
+
+    ``numpy.linalg.norm`` of a whole array is a product of the BLAS library, whose threads share it out.
+    """
+    return float(np.linalg.norm(vector.reshape(-1), axis=0))
+
+
 def _differ(slopes: Floats, tolerance: float) -> NDArray[np.bool_]:
     """(R-1,) whether any output's slope changes at each breakpoint."""
     size = np.abs(slopes)

@@ -82,17 +82,19 @@ def read_model(path: str | os.PathLike[str], shapes: Mapping[str, Sequence[int]]
     return Model(path, hashlib.sha256(content).hexdigest(), weights, graph, producer, metadata, whole)
 
 
-def self_contained(path: str | os.PathLike[str]) -> bytes:
+def self_contained(path: str | os.PathLike[str]) -> tuple[bytes, str, str]:
     """An ONNX file as it is, but for weights in external files, which become part of it: to be read elsewhere.
 
-    Raises InputError or ModelError as :func:`read_model`.
+    With it come the hashes that a :class:`Model` has of it, of the file and of external weights. Raises InputError or
+    ModelError as :func:`read_model`.
     """
     path = Path(path)
     content, proto = _read(path)
-    if not _load_external(proto, path):
-        return content
+    sha256, weights = hashlib.sha256(content).hexdigest(), _load_external(proto, path)
+    if not weights:
+        return content, sha256, weights
     try:
-        return bytes(proto.SerializeToString())
+        return bytes(proto.SerializeToString()), sha256, weights
     except Exception as error:
         raise ModelError(f"{path}: a model of over 2 GB cannot be sent elsewhere: {_first_line(error)}") from None
 

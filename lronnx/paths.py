@@ -32,6 +32,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from lronnx.errors import InputError
 from lronnx.inputs import as_points, npz_keys, read_array, split_spec
+from lronnx.metrics import norm
 from lronnx.preprocessing import Preprocessing
 
 Array = NDArray[Any]
@@ -292,7 +293,7 @@ def ray(start: Floats, length: float, *, sample: int, repeat: int = 0, seed: int
     start = np.asarray(start, dtype=np.float64)
     direction = np.random.default_rng([_checked_seed(seed), _RAYS, sample, repeat]).standard_normal(start.shape)
     with np.errstate(over="ignore"):
-        end = start + length * (direction / np.linalg.norm(direction))
+        end = start + length * (direction / norm(direction))
     if not np.isfinite(end).all():
         raise InputError(f"a ray of length {length:g} ends beyond what float64 can say: give a smaller one")
     return np.stack([start, end])

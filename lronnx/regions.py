@@ -178,7 +178,7 @@ class Walk:
     @property
     def absolute_deviation_norm(self) -> float:
         """Euclidean norm of the absolute deviation over the outputs."""
-        return float(np.linalg.norm(self.absolute_deviation))
+        return metrics.norm(self.absolute_deviation)
 
     @property
     def mean_absolute_deviation(self) -> Floats:
@@ -309,7 +309,7 @@ class PathWalk:
     @property
     def absolute_deviation_norm(self) -> float:
         """Euclidean norm over the outputs of the path's absolute deviation."""
-        return float(np.linalg.norm(self.absolute_deviation))
+        return metrics.norm(self.absolute_deviation)
 
     @property
     def mean_absolute_deviation(self) -> Floats:

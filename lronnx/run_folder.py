@@ -270,6 +270,11 @@ class RunFolder:
                 self._keep(_table(content), _table(self.place.read(f"{TIMES}/{name}")), regions)
                 self.flush()
             self._remove(SEGMENTS, f"part-{number:05d}-")
+        # Where a run ended between the two files of a part, or its rows were lost, there are times of nothing.
+        whole = {name[: len("part-00000-")] for name in self.place.names(SEGMENTS)}
+        for name in self.place.names(TIMES):
+            if name[: len("part-00000-")] not in whole:
+                self.place.delete(f"{TIMES}/{name}")
         for name in self.place.names(JOURNAL):
             journal = self._read(JOURNAL, name)
             if journal is None:

@@ -56,8 +56,10 @@ RESOURCES = ("device", "lanes", "memory")
 
 DEVICES = ("auto", "cpu", "cuda")
 
-# A part is read as a whole: about so many bytes for paths of so many segments, and no more paths than these.
-_PART_BYTES, _PART_PATHS, _USUAL_SEGMENTS = 8 * 2**20, 256, 8
+# A part is read as a whole: about so many bytes, and no more paths than these.
+_PART_BYTES, _PART_PATHS = 8 * 2**20, 256
+# Polylines differ in length; so many of them are looked at.
+_LOOKED_AT = 100
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,8 @@ class Settings:
         budgeted = self.max_regions is not None or self.max_seconds is not None
         if self.max_regions is not None and self.max_seconds is not None:
             raise InputError("a budget is a number of regions or of seconds, not both")
+        if self.engine == "both" and self.max_seconds is not None:
+            raise InputError("--engine both compares what two walks found: give a budget of regions, not of seconds")
         if self.max_seconds is not None and not 0 < self.max_seconds < math.inf:
             raise InputError(f"a budget must be a positive number of seconds, not {self.max_seconds}")
         if self.estimate is not None:
@@ -198,7 +202,7 @@ class Study:
             per_part=self._per_part(),
             schema=schema,
             keeps_regions=self.settings.regions,
-            environment=_versions() | {name: str(getattr(self.settings, name)) for name in RESOURCES},
+            environment=_versions() | self._resources(crew),
             chosen=lambda: {**self.about, "rates": self._rates()},
         ) as run:
             for told in run.notices if notice else ():
@@ -225,6 +229,13 @@ class Study:
                 notices=tuple(run.notices),
                 shown=place.shown,
             )
+
+    def _resources(self, crew: Crew) -> dict[str, str]:
+        told = {name: str(getattr(self.settings, name)) for name in RESOURCES}
+        if crew.scheduler is None:
+            # What it comes to on this machine.
+            told["device"] = session.choose_device(self.settings.device)
+        return told
 
     def identity(self) -> dict[str, Any]:
         """JSON of everything that decides which rows come out."""
@@ -297,7 +308,10 @@ class Study:
         if crew.scheduler is not None or crew.local:
             from lronnx.cluster import Dask
 
-            job = replace(job, model=onnx_io.self_contained(self.network.path), sha256="")
+            content, *hashes = onnx_io.self_contained(self.network.path)
+            if hashes != [self.network.sha256, self.network.weights_sha256]:
+                raise InputError(f"the model file {self.network.path}, or its weights, has changed since it was loaded")
+            job = replace(job, model=content)
             return Dask(job, address=crew.scheduler, count=min(crew.workers or session.cores(), remaining))
         alone = crew.workers is None and session.choose_device(self.settings.device) == "cuda"
         count = min(1 if alone else crew.workers or session.cores(), remaining)
@@ -308,6 +322,7 @@ class Study:
         return Job(
             model=network.path,
             sha256=network.sha256,
+            weights_sha256=network.weights_sha256,
             output=self.output,
             fixed_inputs=dict(self.fixed_inputs),
             shapes=dict(self.shapes),
@@ -330,7 +345,17 @@ class Study:
     def _per_part(self) -> int:
         """How many paths share a part."""
         row = 400 + 40 * self.network.outputs * (4 if self.settings.estimate is not None else 1)
-        return int(np.clip(_PART_BYTES // (row * _USUAL_SEGMENTS), 1, _PART_PATHS))
+        count = len(self.paths)
+        longest = 1
+        for number in range(0, count, max(count // _LOOKED_AT, 1)):
+            try:
+                longest = max(longest, len(self.paths[number].points))
+            except LronnxError:
+                # It will be told when its turn comes.
+                continue
+            if self.described.get("family") != "file":
+                break
+        return int(np.clip(_PART_BYTES // (row * longest), 1, _PART_PATHS))
 
     def _origin(self, path: Path) -> dict[str, Any]:
         """What :data:`lronnx.records.ORIGIN` says of a path."""

@@ -15,11 +15,11 @@ import signal
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
-from typing import Protocol
+from typing import Any, Protocol
 
 from lronnx import session
 from lronnx.errors import LronnxError
@@ -66,12 +66,58 @@ class Here:
 
 @dataclass
 class _Worker:
-    """A process, the pipe to it, and the tasks that it has: it is at the first of them."""
+    """A process, the pipe to it, and the tasks that it has: it is at the first of them.
+
+    What it is sent goes through a thread: a pipe takes no more than a little if the other side does not listen.
+    """
 
     process: SpawnProcess
     pipe: Connection
     ready: bool = False
     tasks: deque[Task] = field(default_factory=deque)
+    _outbox: queue.SimpleQueue[Any] = field(default_factory=queue.SimpleQueue)
+    _sender: threading.Thread | None = None
+
+    def send(self, message: Any) -> None:
+        if self._sender is None:
+            self._sender = threading.Thread(target=self._send, name="lronnx-send", daemon=True)
+            self._sender.start()
+        self._outbox.put(message)
+
+    def end(self, patience: float = 0.0) -> int | None:
+        """Wait so many seconds for the process to end, then end it; returns its exit code."""
+        self.process.join(patience)
+        if self.process.is_alive():
+            self.process.kill()
+            self.process.join()
+        self._outbox.put(None)
+        if self._sender is not None:
+            self._sender.join()
+        self.pipe.close()
+        return self.process.exitcode
+
+    def _send(self) -> None:
+        # That the other side is dead shows when it is listened to.
+        with suppress(OSError):
+            while (message := self._outbox.get()) is not None:
+                self.pipe.send(message)
+
+
+@contextmanager
+def without_interrupts() -> Iterator[None]:
+    """Threads and processes that begin in here never get SIGINT; if one comes meanwhile, this thread gets it later."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    from multiprocessing import resource_tracker
+
+    # Where it is not running yet, starting a process starts it, and that lets SIGINT through again.
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class Processes:
@@ -139,14 +185,8 @@ class Processes:
             self.close()
 
     def close(self) -> None:
-        for worker in self._workers:
-            with suppress(OSError):
-                worker.pipe.close()
-        for worker in self._workers:
-            # It ends by itself once nobody listens, but not before its path is done.
-            worker.process.kill()
-            worker.process.join()
-        self._workers.clear()
+        while self._workers:
+            self._workers.pop().end()
 
     def _employ(self, waiting: deque[Task], source: Iterator[Task]) -> None:
         """Give everybody enough to do; make workers that are missing."""
@@ -157,9 +197,7 @@ class Processes:
                     if task is None:
                         return
                     worker.tasks.append(task)
-                    # That it is dead shows when it is listened to.
-                    with suppress(OSError):
-                        worker.pipe.send(task)
+                    worker.send(task)
         while len(self._workers) < self._count:
             # Each of those that are still beginning will need one.
             beginning = sum(not worker.ready for worker in self._workers)
@@ -173,20 +211,18 @@ class Processes:
     def _start(self) -> _Worker:
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
-        process = context.Process(target=_work, args=(theirs, self._job), name="lronnx-worker", daemon=True)
-        process.start()
+        process = context.Process(target=_work, args=(theirs,), name="lronnx-worker", daemon=True)
+        with without_interrupts():
+            process.start()
         theirs.close()
-        return _Worker(process, ours)
+        worker = _Worker(process, ours)
+        worker.send(self._job)
+        return worker
 
     def _bury(self, worker: _Worker, at_once: bool = False) -> int | None:
         """Take a worker that is dead, or is to be, off the list; returns its exit code."""
         self._workers.remove(worker)
-        worker.pipe.close()
-        worker.process.join(0.0 if at_once else 5.0)
-        if worker.process.is_alive():
-            worker.process.kill()
-            worker.process.join()
-        return worker.process.exitcode
+        return worker.end(0.0 if at_once else 5.0)
 
 
 def _next(waiting: deque[Task], source: Iterator[Task]) -> Task | None:
@@ -210,11 +246,15 @@ def _walk(walking: Walking, task: Task, stop: Callable[[], Stop] | None = None) 
         return Result(task.path, None, None, 0.0, "", "", problem)
 
 
-def _work(pipe: Connection, job: Job) -> None:
-    """What a worker process does: sends None once it is ready, then a result for each task."""
+def _work(pipe: Connection) -> None:
+    """What a worker process does: is sent a job, sends None once it is ready, then a result for each task."""
     # Ctrl-C reaches every process of the terminal; when to end is for the one that leads to say.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     session.keep_freed_memory()
+    try:
+        job: Job = pipe.recv()
+    except EOFError:
+        return
     tasks: queue.SimpleQueue[Task] = queue.SimpleQueue()
 
     def listen() -> None:

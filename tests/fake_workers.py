@@ -17,8 +17,9 @@ def answer(task: Task) -> Result:
     return Result(task.path, None, None, float(task.points.sum()), f"process:{os.getpid()}", "cpu")
 
 
-def work(pipe: Connection, job: Job) -> None:
+def work(pipe: Connection) -> None:
     """Stands for ``lronnx.workers._work``. A job whose output is 'stillborn' or 'refused' never begins."""
+    job: Job = pipe.recv()
     if job.output == "stillborn":
         os._exit(3)
     if job.output == "refused":

@@ -234,11 +234,14 @@ def test_a_model_to_be_read_elsewhere(tmp_path: Path) -> None:
     path, copy = tmp_path / "m.onnx", tmp_path / "elsewhere" / "m.onnx"
     copy.parent.mkdir()
     onnx.save(two_layers(), path)
-    assert onnx_io.self_contained(path) == path.read_bytes()
+    assert onnx_io.self_contained(path)[0] == path.read_bytes()
     assert onnx_io.read_model(path).weights_sha256 == ""
     onnx.save(two_layers(), path, save_as_external_data=True, location="m.data", size_threshold=0)
-    assert onnx_io.self_contained(path) != path.read_bytes()
-    copy.write_bytes(onnx_io.self_contained(path))
+    assert onnx_io.self_contained(path)[0] != path.read_bytes()
+    content, *hashes = onnx_io.self_contained(path)
+    model = onnx_io.read_model(path)
+    assert hashes == [model.sha256, model.weights_sha256]
+    copy.write_bytes(content)
     assert_same_walk(copy, two_layers())
     before, after = onnx_io.read_model(path).graph, onnx_io.read_model(copy).graph
     assert [node.label for node in before.nodes] == [node.label for node in after.nodes]

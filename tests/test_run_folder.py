@@ -168,6 +168,8 @@ def test_any_order_and_any_interruption_give_the_same_bytes(
                 assert len(again.done) >= max(before, stop)
                 crash(again)
     assert content(place, "segments", *(["regions"] if regions else [])) == STRAIGHT[regions]
+    timed = pyarrow.dataset.dataset(place / "times").to_table().column("path").to_pylist()
+    assert sorted(timed) == list(range(PATHS))
     assert not list((place).glob("journal/*"))
 
 
@@ -267,6 +269,8 @@ def test_a_full_disk_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         except OSError as error:
             if error.errno != errno.ENOSPC:
                 raise
+    timed = pyarrow.dataset.dataset(tmp_path / "run" / "times").to_table().column("path").to_pylist()
+    assert sorted(timed) == list(range(PATHS))
     assert content(tmp_path / "run", "segments", "regions") == expected
 
 

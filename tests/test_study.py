@@ -584,6 +584,7 @@ def test_an_estimate_where_nothing_moves() -> None:
         (("--estimate", 0), "--estimate"),
         (("--estimate", 0.1, "--budget", 5), "exclude"),
         (("--estimate", 0.1, "--regions"), "exclude"),
+        (("--engine", "both", "--budget", "3s"), "budget of regions"),
         (("--budget", "soon"), "no budget"),
         (("--budget", 0), "no budget"),
         (("--budget", "-3s"), "positive|budget"),
@@ -692,6 +693,87 @@ def test_stopping_from_python(tmp_path: Path) -> None:
     assert ended.interrupted
     assert ended.summary is None
     assert 0 < ended.done < 6
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends signals to a group")
+@pytest.mark.parametrize("crew", [("--workers", 2), ("--cluster", "local", "--workers", 2)])
+@pytest.mark.parametrize("when", ["starting", "walking"])
+def test_ctrl_c_in_a_terminal_reaches_all_processes(tmp_path: Path, crew: tuple[Any, ...], when: str) -> None:
+    folder = tmp_path / "run"
+    arguments = command("-o", folder, "--samples", 60, *QUICK, *crew)
+    process = subprocess.Popen(
+        arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    until = time.monotonic() + 60
+    while not (folder / "manifest.json").exists() or (when == "walking" and not list(folder.glob("journal/*"))):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGINT)
+    _, told = process.communicate(timeout=30)
+    assert process.returncode == 130, told
+    assert "Traceback" not in told
+    assert "The same command goes on from here." in told
+    assert progress_of(folder) < 120
+
+
+def test_ctrl_c_is_not_swallowed_in_python(tmp_path: Path) -> None:
+    def progress(found: study.Progress) -> None:
+        if found.done == 2:
+            # As a signal does, in the middle of the next path.
+            def interrupted(*arguments: Any) -> Any:
+                raise KeyboardInterrupt
+
+            patch.setattr(Walking, "_walk", interrupted)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        study_of().run(str(tmp_path), study.Crew(workers=1), progress=progress)
+    assert progress_of(tmp_path) == 2
+
+
+def test_rays_and_norms_do_not_depend_on_the_threads_of_the_blas() -> None:
+    code = (
+        "import hashlib, numpy as np; from lronnx import metrics, paths;"
+        "points = [paths.ray(np.zeros((3, 224, 224)), 1.0, sample=s).tobytes() for s in range(3)];"
+        "print(hashlib.sha256(b''.join(points)).hexdigest(), metrics.norm(np.random.default_rng(0).random(150000)))"
+    )
+    told = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "OPENBLAS_NUM_THREADS": threads, "PYTHONPATH": os.pathsep.join(sys.path)},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for threads in ("1", "2", "3")
+    }
+    assert len(told) == 1
+
+
+@pytest.mark.parametrize("crew", [study.Crew(workers=1), study.Crew(workers=2), study.Crew(workers=1, local=True)])
+def test_weights_that_change_on_the_way(tmp_path: Path, crew: study.Crew) -> None:
+    import onnx
+
+    model = tmp_path / "model.onnx"
+    onnx.save(onnx.load(MODEL), model, save_as_external_data=True, location="weights", size_threshold=0)
+    planned = study.plan(lronnx.load(model), str(DATA), samples=2, anchors=4, radius=1.0)
+    whole = (tmp_path / "weights").read_bytes()
+    changed = bytearray(whole)
+    changed[len(whole) // 2] ^= 1
+    (tmp_path / "weights").write_bytes(changed)
+    with pytest.raises(lronnx.LronnxError, match="has changed"):
+        planned.run(str(tmp_path / "run"), crew)
+    assert not list((tmp_path / "run").glob("segments/*"))
+    (tmp_path / "weights").write_bytes(whole)
+    assert planned.run(str(tmp_path / "run"), crew).done == 4
+
+
+def test_parts_of_long_polylines_are_smaller(tmp_path: Path) -> None:
+    np.save(tmp_path / "long.npy", np.random.default_rng(0).random((3, 500, 1, 8, 8)))
+    network = lronnx.load(MODEL)
+    long = study.plan(network, str(tmp_path / "long.npy"), "file")
+    assert 1 <= long._per_part() < 30
+    assert study_of()._per_part() == 256
 
 
 def test_a_model_that_changes_on_the_way(tmp_path: Path) -> None:

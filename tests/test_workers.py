@@ -85,6 +85,47 @@ def test_workers_that_cannot_begin(fake: Job) -> None:
         list(Processes(Job(b"", output="refused"), 2).results(iter([task(0)])))
 
 
+@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="sends SIGSTOP")
+def test_a_worker_that_listens_to_nothing_does_not_stop_the_others(fake: Job) -> None:
+    crew = Processes(fake, 2)
+    results = crew.results(Task(path, np.zeros((2000, 200)), False) for path in range(40))
+    seen = 0
+    while sum(worker.ready for worker in crew._workers) < 2:
+        seen += next(results) is not None
+    frozen = crew._workers[0].process.pid
+    assert frozen is not None
+    os.kill(frozen, signal.SIGSTOP)
+    until = time.monotonic() + 60
+    for result in results:
+        seen += result is not None
+        # All but what the frozen one has.
+        if seen >= 38:
+            break
+        assert time.monotonic() < until
+    crew.close()
+    assert not psutil.pid_exists(frozen)
+
+
+def test_a_worker_that_dies_before_it_has_read_its_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    job = real_job(fixed_inputs={"unused": np.zeros(2_000_000)})
+    crew = Processes(job, 1)
+    results = crew.results(iter(real_tasks(1)))
+    start = crew._start
+    killed = []
+
+    def stillborn() -> Any:
+        worker = start()
+        assert worker.process.pid is not None
+        os.kill(worker.process.pid, signal.SIGKILL)
+        killed.append(worker.process.pid)
+        return worker
+
+    monkeypatch.setattr(crew, "_start", stillborn)
+    with pytest.raises(LronnxError, match="died before they could begin"):
+        list(results)
+    assert len(killed) == workers.ATTEMPTS
+
+
 def test_closing_leaves_no_process(fake: Job) -> None:
     crew = Processes(fake, 2)
     results = crew.results(iter([task(path, SLEEP, 60.0) for path in range(4)]))
