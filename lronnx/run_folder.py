@@ -41,6 +41,9 @@ FORMAT = 1
 MANIFEST, SUMMARY = "manifest.json", "summary.json"
 SEGMENTS, REGIONS, TIMES, JOURNAL = "segments", "regions", "times", "journal"
 
+WAITING_PARTS = 4
+"""As many parts' rows are kept in memory; of others that are finished the rows are read back when they are needed."""
+
 JOURNAL_EVERY = 2.0
 """Seconds after which finished paths are written down even if their part is not complete."""
 
@@ -75,7 +78,8 @@ class RunFolder:
     manifest: dict[str, Any]
     done: set[int] = field(default_factory=set)
     notices: list[str] = field(default_factory=list)
-    _waiting: dict[int, Outcome] = field(default_factory=dict)
+    # Finished paths of parts that are not complete; None: its rows are in the journal only.
+    _waiting: dict[int, Outcome | None] = field(default_factory=dict)
     _journaled: dict[str, set[int]] = field(default_factory=dict)
     _unwritten: set[int] = field(default_factory=set)
     _last: float = field(default_factory=time.monotonic)
@@ -163,7 +167,7 @@ class RunFolder:
         self._last = time.monotonic()
         if not self._unwritten:
             return
-        found = [self._waiting[path] for path in sorted(self._unwritten)]
+        found = self._outcomes(sorted(self._unwritten))
         fields = [*self.schema, *list(records.TIMES)[1:]]
         # A path's times stand beside each of its rows.
         batches = [
@@ -182,6 +186,7 @@ class RunFolder:
         name = self._write(JOURNAL, f"rows-{time.time_ns():020d}", _parquet(batches, pa.schema(fields)))
         self._journaled[name] = {one.path for one in found}
         self._unwritten.clear()
+        self._spare()
 
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Write the summary. Raises OSError."""
@@ -223,6 +228,49 @@ class RunFolder:
         with contextlib.suppress(OSError):
             self.close()
 
+    # ---- what is finished, but not in a part
+
+    def _spare(self) -> None:
+        """Keep no more rows in memory than a few parts have: where paths fail, parts are long in coming."""
+        if sum(one is not None for one in self._waiting.values()) > WAITING_PARTS * self.per_part:
+            for paths in self._journaled.values():
+                self._waiting.update(dict.fromkeys(paths))
+
+    def _outcomes(self, paths: Iterable[int]) -> list[Outcome]:
+        """Finished paths, from memory or from the journal."""
+        paths = list(paths)
+        missing = {path for path in paths if self._waiting[path] is None}
+        for name, others in self._journaled.items():
+            if others & missing:
+                content = self._read(JOURNAL, name)
+                if content is None:
+                    raise InputError(f"{JOURNAL}/{name} was damaged while it was in use: the same command goes on")
+                for one in self._split(*self._from_journal(content)):
+                    if one.path in missing:
+                        self._waiting[one.path] = one
+        found = [self._waiting[path] for path in paths]
+        return [one for one in found if one is not None]
+
+    def _from_journal(self, content: bytes) -> tuple[pa.Table, pa.Table]:
+        """Rows and times of a journal file."""
+        table = _table(content)
+        times = pa.table({one.name: table.column(one.name) for one in records.TIMES}, schema=records.TIMES)
+        return table.select(self.schema.names), times
+
+    def _split(self, rows: pa.Table, times: pa.Table) -> Iterator[Outcome]:
+        """The outcome of every path in a table, where the rows of a path are neighbours."""
+        numbers = rows.column("path").to_numpy()
+        timed = times.column("path").to_pylist()
+        first = 0
+        for row in range(1, len(numbers) + 1):
+            if row < len(numbers) and numbers[row] == numbers[first]:
+                continue
+            path = int(numbers[first])
+            (one,) = rows.slice(first, row - first).combine_chunks().to_batches()
+            (time_row,) = times.slice(timed.index(path), 1).combine_chunks().to_batches()
+            yield Outcome(path, pa.RecordBatch.from_arrays(one.columns, schema=self.schema), time_row)
+            first = row
+
     # ---- parts
 
     def _part(self, number: int) -> range:
@@ -233,7 +281,7 @@ class RunFolder:
         paths = self._part(number)
         if any(path not in self._waiting for path in paths):
             return
-        found = [self._waiting[path] for path in paths]
+        found = self._outcomes(paths)
         # First the lesser file: where the part is, everything is.
         self._write(TIMES, f"part-{number:05d}", _parquet([one.times for one in found], records.TIMES))
         self._write(SEGMENTS, f"part-{number:05d}", _parquet([one.rows for one in found], self.schema))
@@ -279,12 +327,11 @@ class RunFolder:
             journal = self._read(JOURNAL, name)
             if journal is None:
                 continue
-            table = _table(journal)
-            times = pa.table({one.name: table.column(one.name) for one in records.TIMES}, schema=records.TIMES)
-            kept = self._keep(table.select(self.schema.names), times, regions)
+            kept = self._keep(*self._from_journal(journal), regions)
             self._unwritten -= kept
             if kept:
                 self._journaled[name] = kept
+                self._spare()
             else:
                 self.place.delete(f"{JOURNAL}/{name}")
         for name in self.place.names(REGIONS):
@@ -297,24 +344,14 @@ class RunFolder:
             self.place.delete(SUMMARY)
 
     def _keep(self, rows: pa.Table, times: pa.Table, regions: set[int]) -> set[int]:
-        """Take over paths that are not done yet; returns which. Rows of a path are neighbours."""
+        """Take over paths that are not done yet; returns which."""
         kept = set()
-        numbers = rows.column("path").to_numpy()
-        first = 0
-        for row in range(1, len(numbers) + 1):
-            if row < len(numbers) and numbers[row] == numbers[first]:
-                continue
-            path = int(numbers[first])
-            if path not in self.done and (not self.keeps_regions or path in regions):
-                (one,) = rows.slice(first, row - first).combine_chunks().to_batches()
-                at = times.column("path").to_pylist().index(path)
-                (time_row,) = times.slice(at, 1).combine_chunks().to_batches()
-                one = pa.RecordBatch.from_arrays(one.columns, schema=self.schema)
-                self._waiting[path] = Outcome(path, one, time_row)
-                self._unwritten.add(path)
-                self.done.add(path)
-                kept.add(path)
-            first = row
+        for one in self._split(rows, times):
+            if one.path not in self.done and (not self.keeps_regions or one.path in regions):
+                self._waiting[one.path] = one
+                self._unwritten.add(one.path)
+                self.done.add(one.path)
+                kept.add(one.path)
         return kept
 
     def _sound(self, folder: str, pattern: re.Pattern[str]) -> Iterator[tuple[int, bytes]]:

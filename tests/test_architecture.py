@@ -20,6 +20,7 @@ FENCES = {
     "onnxruntime": {"lronnx/session.py"},
     "onnx": {"lronnx/onnx_io.py"},
     "click": {"lronnx/cli.py"},
+    "distributed": {"lronnx/cluster.py"},
     "torch": set(),
     "sklearn": set(),
     "models": set(),

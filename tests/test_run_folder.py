@@ -137,6 +137,7 @@ STRAIGHT: dict[bool, dict[str, bytes]] = {}
     journal=st.sampled_from([0.0, 1e9]),
     tidy=st.booleans(),
     regions=st.booleans(),
+    spared=st.booleans(),
 )
 def test_any_order_and_any_interruption_give_the_same_bytes(
     tmp_path_factory: pytest.TempPathFactory,
@@ -145,6 +146,7 @@ def test_any_order_and_any_interruption_give_the_same_bytes(
     journal: float,
     tidy: bool,
     regions: bool,
+    spared: bool,
 ) -> None:
     folder = tmp_path_factory.mktemp("run")
     if regions not in STRAIGHT:
@@ -152,6 +154,8 @@ def test_any_order_and_any_interruption_give_the_same_bytes(
     place = folder / "broken"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run_folder, "JOURNAL_EVERY", journal)
+        if spared:
+            patch.setattr(run_folder, "WAITING_PARTS", 0)
         for stop in [*sorted(breaks), PATHS]:
             run = open_run(place, regions=regions)
             before = len(run.done)
@@ -171,6 +175,24 @@ def test_any_order_and_any_interruption_give_the_same_bytes(
     timed = pyarrow.dataset.dataset(place / "times").to_table().column("path").to_pylist()
     assert sorted(timed) == list(range(PATHS))
     assert not list((place).glob("journal/*"))
+
+
+def test_rows_in_memory_are_few_however_many_parts_lack_a_path(tmp_path: Path) -> None:
+    run = open_run(tmp_path, paths=200)
+    for path in range(200):
+        if path % PER_PART:
+            run.add(outcome(path))
+    assert len(run._waiting) == 150
+    assert sum(one is not None for one in run._waiting.values()) <= run_folder.WAITING_PARTS * PER_PART + 1
+    crash(run)
+    with open_run(tmp_path, paths=200) as again:
+        assert sum(one is not None for one in again._waiting.values()) <= run_folder.WAITING_PARTS * PER_PART + 1
+        for path in range(0, 200, PER_PART):
+            again.add(outcome(path))
+        assert again.complete
+    table = pyarrow.dataset.dataset(tmp_path / "segments").to_table()
+    assert table.to_pylist() == pa.Table.from_batches([outcome(path).rows for path in range(200)]).to_pylist()
+    assert not list((tmp_path / "journal").iterdir())
 
 
 def test_a_path_that_is_added_twice_is_kept_once(tmp_path: Path) -> None:
