@@ -335,7 +335,8 @@ def test_signals_end_a_run_that_can_go_on(
     assert not shown
     assert "The same command goes on from here." in told
     assert "Traceback" not in told
-    assert 3 <= progress_of(folder) < 24
+    # What was being written when it was told to stop at once may be missing.
+    assert 2 <= progress_of(folder) < 24
     assert not (folder / "summary.json").exists()
     result = run("-o", folder, "--samples", 12, *QUICK, "--workers", 1, "--regions")
     assert "were there already" in result.stderr
