@@ -7,7 +7,6 @@ how much memory a sweep may take (its chunks depend on it), and by which rates c
 
 from __future__ import annotations
 
-import hashlib
 import os
 import socket
 import tempfile
@@ -248,10 +247,3 @@ def _load(job: Job) -> network.Network:
     if job.sha256 and (job.sha256, job.weights_sha256) != (loaded.sha256, loaded.weights_sha256):
         raise InputError(f"the model file {job.model}, or its weights, has changed since the study began")
     return loaded
-
-
-def digest(job: Job) -> str:
-    """A name for a job: the same for equal jobs, however they travelled."""
-    import pickle
-
-    return hashlib.sha256(pickle.dumps(job)).hexdigest()

@@ -107,9 +107,9 @@ class RunFolder:
         """
         lock = _locked(place)
         try:
-            manifest, fresh = _read_manifest(place, study), False
+            manifest = _read_manifest(place, study)
+            fresh = manifest is None
             if manifest is None:
-                fresh = True
                 if not place.is_empty():
                     raise InputError(
                         f"the run folder {place.shown} is not empty and holds no {MANIFEST}: name another, or a new one"
