@@ -415,6 +415,12 @@ def walk(
 @click.option(
     "--samples", type=click.IntRange(min=1), metavar="N", help="At most N samples per split, drawn by the seed."
 )
+@click.option(
+    "--corrupted-samples",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Draw samples with wrong labels apart, at most N; --samples is about the others then.",
+)
 @click.option("--corrupted", metavar="FILE", help="Whose training labels are wrong: positions or a mask, .npy or .npz.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of everything that is random.")
 @click.option("--anchors", type=int, metavar="K", help="closed, open, random: points of the circle (default: 8).")
@@ -466,6 +472,7 @@ def analyze(
     classes: Sequence[str],
     indices: str | None,
     samples: int | None,
+    corrupted_samples: int | None,
     corrupted: str | None,
     seed: int,
     anchors: int | None,
@@ -541,6 +548,7 @@ def analyze(
             classes=classes,
             indices=indices,
             samples=samples,
+            corrupted_samples=corrupted_samples,
             corrupted=None if corrupted is None else inputs.read_array(corrupted, "corrupted"),
             scale=scale,
             mean=mean,

@@ -397,6 +397,7 @@ def plan(
     classes: Sequence[str] = (),
     indices: str | Sequence[int] | None = None,
     samples: int | None = None,
+    corrupted_samples: int | None = None,
     corrupted: np.ndarray[Any, Any] | None = None,
     scale: str | None = None,
     mean: str | None = None,
@@ -412,12 +413,13 @@ def plan(
     """The study of a network on the paths of one family around the samples of a data set.
 
     ``data``: whatever :func:`lronnx.data.open_data` reads; for the family ``file`` the file of
-    :func:`lronnx.paths.polylines`. ``splits`` to ``samples``: which samples, as for :meth:`lronnx.data.Dataset.select`,
-    with the settings' seed. ``corrupted``: positions in the training split (or the only one) whose labels are wrong, or
-    a mask of it; else the model's metadata may tell. ``scale``, ``mean``, ``std``: how pixels become inputs, as for
-    :meth:`lronnx.inputs.Pixels.choose`; ``layout``: see :meth:`lronnx.preprocessing.Preprocessing.choose`. ``options``
-    are the family's, :data:`FAMILY_OPTIONS`, None standing for the default. ``output``, ``fixed_inputs`` and ``shapes``
-    are those that the network was loaded with.
+    :func:`lronnx.paths.polylines`. ``splits`` to ``corrupted_samples``: which samples, as for
+    :meth:`lronnx.data.Dataset.select`, with the settings' seed. ``corrupted``: positions in the training split (or
+    the only one) whose labels are wrong, or a mask of it; else the model's metadata may tell. ``scale``, ``mean``,
+    ``std``: how pixels become inputs, as for :meth:`lronnx.inputs.Pixels.choose`; ``layout``: see
+    :meth:`lronnx.preprocessing.Preprocessing.choose`. ``options`` are the family's, :data:`FAMILY_OPTIONS`, None
+    standing for the default. ``output``, ``fixed_inputs`` and ``shapes`` are those that the network was loaded
+    with.
 
     Raises InputError for what does not fit, and for options of another family.
     """
@@ -447,7 +449,7 @@ def plan(
         about={"model": network.name, "data": data, **(about or {})},
     )
     if family == "file":
-        if splits or classes or indices is not None or samples is not None or corrupted is not None:
+        if splits or classes or any(one is not None for one in (indices, samples, corrupted_samples, corrupted)):
             raise InputError("paths from a file have no samples to choose: leave out what chooses some")
         if layout is not None:
             raise InputError("--layout is about images; paths from a file are inputs of the network already")
@@ -456,7 +458,14 @@ def plan(
         described: dict[str, Any] = {"family": family, **_described(family, given), "sha256": _hash_of_file(data)}
         return replace(chosen, paths=made, described=described, told=f"{len(made)} paths from {data}")
     everything = _marked(open_data(data), corrupted, network.metadata)
-    selected = everything.select(splits=splits, classes=classes, indices=indices, samples=samples, seed=settings.seed)
+    selected = everything.select(
+        splits=splits,
+        classes=classes,
+        indices=indices,
+        samples=samples,
+        corrupted_samples=corrupted_samples,
+        seed=settings.seed,
+    )
     prepare = Preprocessing.choose(pixels, network.input_shape, selected[0], selected.axes, layout)
     if family == "pairs":
         # A partner does not depend on who else was chosen, and its class need not be one that was.

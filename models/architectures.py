@@ -260,7 +260,7 @@ def _he_initialized(network: Network) -> Network:
     """Draw the convolutions' weights as He et al., "Delving Deep into Rectifiers" (ICCV 2015), their biases zero."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
     return network

@@ -1160,7 +1160,8 @@ def numbered(sizes: Mapping[str, int], classes: Sequence[str] = ("a", "b", "c"))
     return Dataset.build("set", "numbers", "", classes, parts, Numbers())
 
 
-SET = numbered({"train": 40, "test": 9, "extra": 17})
+SIZES = {"train": 40, "test": 9, "extra": 17}
+SET = numbered(SIZES)
 TRAIN = numbered({"train": 40})
 
 Condition = tuple[list[str], list[str], list[int] | None, int | None, int]
@@ -1326,12 +1327,44 @@ def test_indices(indices: Any, expected: list[int]) -> None:
         ({"indices": ""}, ["''"]),
         ({"indices": []}, ["no sample of set"]),
         ({"samples": 0}, ["0 samples"]),
+        ({"corrupted_samples": 3}, ["set", "unknown", "apart"]),
         ({"samples": 1, "seed": -1}, ["seed is -1"]),
         ({"splits": ["test"], "indices": "0", "classes": ["c" if SET.label[40] != 2 else "a"]}, ["no sample of set"]),
     ],
 )
 def test_bad_selections(arguments: dict[str, Any], parts: Sequence[str]) -> None:
     refused(lambda: SET.select(**arguments), *parts)
+
+
+@settings(max_examples=100, deadline=None)
+@given(CONDITIONS, st.none() | st.integers(1, 12))
+def test_samples_with_corrupted_labels_are_drawn_apart(condition: Condition, corrupted_samples: int | None) -> None:
+    splits, classes, indices, samples, seed = condition
+    marked = SET.with_corrupted("train", range(0, 40, 3)).with_corrupted("test", [1])
+    where: dict[str, Any] = {"splits": splits, "classes": classes, "indices": indices, "seed": seed}
+    try:
+        found = keys(marked.select(**where, samples=samples, corrupted_samples=corrupted_samples))
+    except InputError:
+        found = []
+
+    def drawn(count: int | None, *, wrong: bool) -> set[tuple[str, int]]:
+        """Everything that meets the other conditions, in the order of the draw, but only of one kind of label."""
+        kept = set()
+        for split in SET.split_names:
+            of_kind = [key for key, row in WHERE.items() if key[0] == split and (marked.corrupted[row] == 1) == wrong]
+            allowed = set(keys(select(SET, (splits, classes, indices, None, 0))))
+            if count is None:
+                kept |= set(of_kind) & allowed
+                continue
+            by_rank = [key for n in range(1, SIZES[split] + 1) for key in keys(SET.select(samples=n, seed=seed))]
+            order = [key for key in dict.fromkeys(by_rank) if key in set(of_kind) & allowed]
+            kept |= set(order[:count])
+        return kept
+
+    if corrupted_samples is None:
+        assert found == keys(select(marked, condition))
+    else:
+        assert set(found) == drawn(samples, wrong=False) | drawn(corrupted_samples, wrong=True)
 
 
 def test_classes_without_names() -> None:

@@ -488,6 +488,12 @@ def test_corrupted_labels_are_a_group(tmp_path: Path) -> None:
     groups = summary["groups"]["split_and_corrupted"]
     assert {(group["split"], group["corrupted"]) for group in groups} == {("train", True), ("train", False)}
 
+    drawn = ("--samples", 2, "--corrupted-samples", 3)
+    run("-o", tmp_path / "apart", *drawn, *QUICK, "--workers", 1, "--corrupted", tmp_path / "wrong.npy")
+    groups = json.loads((tmp_path / "apart" / "summary.json").read_text())["groups"]
+    assert [group["paths"] for group in groups["split"]] == [5, 2]
+    assert {group["corrupted"]: group["paths"] for group in groups["split_and_corrupted"]} == {True: 3, False: 2}
+
 
 def test_a_sample_that_cannot_be_read_costs_its_path_only(tmp_path: Path) -> None:
     for number in range(4):

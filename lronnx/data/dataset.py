@@ -125,6 +125,7 @@ class Dataset:
         classes: Sequence[str] = (),
         indices: str | Sequence[int] | None = None,
         samples: int | None = None,
+        corrupted_samples: int | None = None,
         seed: int = 0,
     ) -> Dataset:
         """The samples that meet all the conditions given; the order stays by split, then index.
@@ -135,8 +136,11 @@ class Dataset:
         split, drawn without replacement: ``seed`` puts each split of the source in a random order, which depends on
         nothing but the seed, the split's name and its size in the source, and the first that meet the conditions
         are taken. So more samples add to fewer, and the draw in one split depends on no other.
+        ``corrupted_samples``: those whose labels are known to be corrupted are drawn apart, at most so many of each
+        split, and ``samples`` bounds the others.
 
-        Raises InputError if a split, a class or a position does not exist, and if nothing is left.
+        Raises InputError if a split, a class or a position does not exist, if nothing is left, and if corrupted
+        samples are asked for where nobody said which are.
         """
         keep = np.ones(len(self), dtype=np.bool_)
         if splits:
@@ -145,15 +149,21 @@ class Dataset:
             keep &= self._at(indices, keep)
         if classes:
             keep &= np.isin(self.label, [self._class(text) for text in _texts(classes, "classes")])
-        if samples is not None:
-            if samples < 1:
-                raise InputError(f"{samples} samples of each split are none: at least 1 is needed")
-            if seed < 0:
-                raise InputError(f"the seed is {seed}: it must not be negative")
-            for split in self.split_names:
-                inside = np.flatnonzero(keep & (self.split == split))
+        if corrupted_samples is not None and not (self.corrupted >= 0).any():
+            raise InputError(
+                f"which labels of {self.name} are corrupted is unknown: their samples cannot be drawn apart"
+            )
+        for count in (samples, corrupted_samples):
+            if count is not None and count < 1:
+                raise InputError(f"{count} samples of each split are none: at least 1 is needed")
+        if (samples, corrupted_samples) != (None, None) and seed < 0:
+            raise InputError(f"the seed is {seed}: it must not be negative")
+        apart = self.corrupted == 1 if corrupted_samples is not None else np.zeros(len(self), dtype=np.bool_)
+        for drawn, bound in ((~apart, samples), (apart, corrupted_samples)):
+            for split in self.split_names if bound is not None else ():
+                inside = np.flatnonzero(keep & drawn & (self.split == split))
                 ranks = _ranks(split, self._sizes[split], seed)[self.index[inside]]
-                keep[inside[np.argsort(ranks)[samples:]]] = False
+                keep[inside[np.argsort(ranks)[bound:]]] = False
         if not keep.any():
             raise InputError(f"no sample of {self.name} meets all the conditions (splits, classes, indices) together")
         kept = {str(split) for split in np.unique(self.split[keep])}
