@@ -12,16 +12,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
 from torch import nn
 from torch.nn import functional
 
+from models import data
 from models.export import export_onnx, parity
 
 EXAMPLE = Path(__file__).parents[1] / "lronnx" / "example"
 SCALE = 16.0  # the data set's pixels are counts from 0 to 16
-TEST_FRACTION = 0.25
+TRAIN_COUNT = 1347  # of 1797 digits; a quarter, rounded up, is left for testing
 BATCH = 32
 START_DIGIT, END_DIGIT = 3, 8
 TOLERANCE = 1e-4  # float32 rounding of logits around 10, summed in another order
@@ -91,10 +90,11 @@ class Digits:
 
 def load(seed: int) -> Digits:
     """The data set as it comes with scikit-learn; ``seed`` decides the split."""
-    images, labels = load_digits(return_X_y=True)
-    images = (images / SCALE).astype(np.float32).reshape(-1, 1, 8, 8)
-    split = train_test_split(images, labels, test_size=TEST_FRACTION, stratify=labels, random_state=seed)
-    train_images, test_images, train_labels, test_labels = map(torch.from_numpy, split)
+    digits = data.digits(train=TRAIN_COUNT, seed=seed)
+    train_images, test_images = (
+        torch.from_numpy(digits.normalized(images)) for images in (digits.train_images, digits.test_images)
+    )
+    train_labels, test_labels = torch.from_numpy(digits.train_labels), torch.from_numpy(digits.test_labels)
     return Digits(train_images, train_labels, test_images, test_labels)
 
 
