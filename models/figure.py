@@ -814,7 +814,9 @@ def _text(family: FamilyStatistics) -> str:
     for correlation in family.correlations:
         name = f"{_words(correlation.quantity)}, {_words(correlation.against)}"
         if correlation.pearson is None or correlation.spearman is None:
-            impossible.append(f"{name}, around {_words(correlation.group)}, from {correlation.start} on: {correlation.reason}")
+            impossible.append(
+                f"{name}, around {_words(correlation.group)}, from {correlation.start} on: {correlation.reason}"
+            )
             continue
         for kind, coefficient in (("Pearson", correlation.pearson), ("Spearman", correlation.spearman)):
             own = "" if coefficient.seeds_mean is None else f"{coefficient.seeds_mean:.2f}"
@@ -979,7 +981,10 @@ def _figure(found: Sequence[Curve], title: str | None) -> Any:
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    figure = Figure(figsize=(_COLUMN_WIDTH * len(found), _HEIGHT), layout=ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.02, hspace=0.0, wspace=0.04))
+    figure = Figure(
+        figsize=(_COLUMN_WIDTH * len(found), _HEIGHT),
+        layout=ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.02, hspace=0.0, wspace=0.04),
+    )
     grid = figure.subplots(len(_PANELS), len(found), sharex="col", squeeze=False)
     for column, curve in enumerate(found):
         for row, panel in enumerate(_PANELS):
