@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -38,17 +41,18 @@ def export_onnx(
         raise ValueError(f"the sample needs two rows or more to keep the batch dynamic, not {len(sample)}")
     if module.training:
         raise ValueError("the module is in training mode; call module.eval() before exporting it")
-    program = torch.onnx.export(
-        module,
-        (sample,),
-        input_names=[input_name],
-        output_names=[output_name],
-        opset_version=OPSET,
-        dynamo=True,
-        dynamic_shapes=({0: torch.export.Dim("batch")},),
-        external_data=False,
-        verbose=False,
-    )
+    with _quiet():
+        program = torch.onnx.export(
+            module,
+            (sample,),
+            input_names=[input_name],
+            output_names=[output_name],
+            opset_version=OPSET,
+            dynamo=True,
+            dynamic_shapes=({0: torch.export.Dim("batch")},),
+            external_data=False,
+            verbose=False,
+        )
     assert program is not None  # None is what the former exporter returns
     model = program.model_proto
     strip_provenance(model)
@@ -61,6 +65,20 @@ def export_onnx(
     )
     onnx.checker.check_model(model, full_check=True)
     path.write_bytes(model.SerializeToString(deterministic=True))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what the exporter says about torchvision, which nothing here uses, and about torch's own insides."""
+    logger = logging.getLogger("torch.onnx._internal.exporter._registration")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated", category=FutureWarning)
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 def strip_provenance(model: onnx.ModelProto) -> None:

@@ -146,8 +146,6 @@ def test_training_improves_and_repeats(script: ModuleType) -> None:
     assert accuracy(2) == trained
 
 
-# The exporter trips over deprecations inside torch; they are not about how it is called here.
-@pytest.mark.filterwarnings("ignore:.*LeafSpec.*is deprecated:FutureWarning")
 def test_export(script: ModuleType, tmp_path: Path) -> None:
     import torch
 
