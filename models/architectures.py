@@ -22,7 +22,7 @@ Shape = tuple[int, int, int]
 
 
 class UnknownArchitecture(ValueError):
-    """A name that means no architecture, or one that does not fit the images."""
+    """A name that means no architecture, or one that does not fit the images or the classes."""
 
 
 def build(name: str, input_shape: Shape, classes: int) -> nn.Module:
@@ -32,8 +32,15 @@ def build(name: str, input_shape: Shape, classes: int) -> nn.Module:
     hidden layers, as in ``mlp_64_64``. Weights are drawn from torch's global generator.
 
     Raises:
-        UnknownArchitecture: there is no such family, its width is below 1, or the images are too small for it.
+        UnknownArchitecture: there is no such family, its width is not 1 to 9999 (1 to 999999 for a layer of an MLP),
+            the height or width of the images is no multiple of the family's ``divisor``, or one of ``input_shape``
+            and ``classes`` is below 1.
     """
+    if min(*input_shape, classes) < 1:
+        raise UnknownArchitecture(
+            f"{name} cannot be built for images of {' x '.join(map(str, input_shape))} (channels, height, width) and "
+            f"{classes} classes: each of these numbers must be 1 or more"
+        )
     mlp = re.fullmatch(r"mlp((?:_[1-9][0-9]{0,5})+)", name)
     if mlp:
         return mlp_network([int(width) for width in mlp[1].split("_")[1:]], input_shape, classes)
@@ -41,13 +48,14 @@ def build(name: str, input_shape: Shape, classes: int) -> nn.Module:
     if parts is None or parts[1] not in FAMILIES:
         raise UnknownArchitecture(
             f"there is no architecture '{name}': give one of {', '.join(FAMILIES)}, with _wN behind it for another "
-            "width than the usual (resnet18_w16), or mlp_N_N_... with the widths of its hidden layers"
+            "width than the usual (resnet18_w16; N from 1 to 9999), or mlp_N_N_... with the widths of its hidden layers"
         )
     family = FAMILIES[parts[1]]
     _, height, width = input_shape
     if height % family.divisor or width % family.divisor:
         raise UnknownArchitecture(
-            f"{name} halves its images until they are {family.divisor} times smaller: {height} x {width} cannot be"
+            f"{name} makes its images {family.divisor} times smaller: their height and width must be multiples of "
+            f"{family.divisor}, not {height} x {width}"
         )
     return family.make(int(parts[2] or family.width), input_shape, classes)
 
@@ -130,14 +138,14 @@ def _cnn5(pooling: type[nn.Module]) -> Callable[[int, Shape, int], nn.Sequential
     def make(width: int, input_shape: Shape, classes: int) -> nn.Sequential:
         """The five-layer CNN of Nakkiran et al., "Deep Double Descent" (ICLR 2020), appendix B.
 
-        Four convolutions with BatchNorm, of w, 2w, 4w and 8w channels; pooling by 1, 2, 2 and then by what is left
-        of the image; one fully connected layer.
+        Four convolutions with biases and BatchNorm, of w, 2w, 4w and 8w channels; pooling by 1, 2, 2 and then by what
+        is left of the image (8 on CIFAR); one fully connected layer. They pool maxima; averages are a variant.
         """
         channels = [width * factor for factor in (1, 2, 4, 8)]
         left = (input_shape[1] // 4, input_shape[2] // 4)
         layers: list[nn.Module] = []
         for inputs, outputs, pool in zip((input_shape[0], *channels), channels, (1, 2, 2, left), strict=False):
-            layers += [nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
+            layers += [nn.Conv2d(inputs, outputs, 3, padding=1), nn.BatchNorm2d(outputs), nn.ReLU()]
             if pool != 1:
                 layers.append(pooling(pool))
         return _he_initialized(nn.Sequential(*layers, nn.Flatten(), nn.Linear(channels[-1], classes)))
@@ -165,16 +173,19 @@ class ResNet18(nn.Module):
             blocks += [make(inputs, outputs, stride), make(outputs, outputs, 1)]
         self.blocks = nn.Sequential(*blocks)
         self.pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
-        self.head = nn.Sequential(nn.Identity() if batch_norm else Shift(), nn.Linear(channels[-1], classes))
+        linear = nn.Linear(channels[-1], classes)
+        self.head = linear if batch_norm else nn.Sequential(Shift(), linear)
         _he_initialized(self)
-        if not batch_norm:
-            for block in blocks:
+        for block in blocks:
+            if isinstance(block, FixupBlock):
                 block.start(len(blocks))
-            nn.init.zeros_(self.head[1].weight)
-            nn.init.zeros_(self.head[1].bias)
+        if not batch_norm:
+            nn.init.zeros_(linear.weight)
+            nn.init.zeros_(linear.bias)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        return self.head(self.pool(self.blocks(self.stem(image))))
+        logits: torch.Tensor = self.head(self.pool(self.blocks(self.stem(image))))
+        return logits
 
 
 class Shift(nn.Module):
@@ -204,7 +215,7 @@ def _convolution(inputs: int, outputs: int, stride: int) -> nn.Conv2d:
 
 
 class NormBlock(nn.Module):
-    """``relu(shortcut(h) + norm(conv(relu(norm(conv(h))))))``."""
+    """``relu(h + norm(conv(relu(norm(conv(h))))))``; where the shape changes, a 1x1 convolution and norm on ``h``."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
@@ -222,11 +233,15 @@ class NormBlock(nn.Module):
         self.relu = nn.ReLU()
 
     def forward(self, h: torch.Tensor) -> torch.Tensor:
-        return self.relu(self.shortcut(h) + self.branch(h))
+        activation: torch.Tensor = self.relu(self.shortcut(h) + self.branch(h))
+        return activation
 
 
 class FixupBlock(nn.Module):
-    """``relu(shortcut(h') + scale * conv(relu(conv(h') + b) + b) + b)`` with ``h' = h + b``; every b its own number."""
+    """``relu(h + scale * conv(relu(conv(h + b) + b) + b) + b)``, every b a number of its own.
+
+    Where the shape changes, the first ``h`` is a 1x1 convolution of ``h + b``, with the b that the branch begins with.
+    """
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
@@ -240,20 +255,23 @@ class FixupBlock(nn.Module):
             Scale(),
             Shift(),
         )
-        self.shortcut: nn.Module = nn.Identity()
+        self.projection: nn.Conv2d | None = None
         if stride != 1 or inputs != outputs:
-            self.shortcut = nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False)
+            self.projection = nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False)
         self.relu = nn.ReLU()
 
     def forward(self, h: torch.Tensor) -> torch.Tensor:
-        h = self.shift(h)
-        return self.relu(self.shortcut(h) + self.branch(h))
+        shifted = self.shift(h)
+        kept = h if self.projection is None else self.projection(shifted)
+        activation: torch.Tensor = self.relu(kept + self.branch(shifted))
+        return activation
 
     def start(self, blocks: int) -> None:
-        """Scale the first convolution of the branch by blocks^(-1/2), and start the second from zero."""
+        """Scale the first convolution of the branch by blocks^(-1/2), and start the last one from zero."""
+        first, last = (module for module in self.branch if isinstance(module, nn.Conv2d))
         with torch.no_grad():
-            self.branch[0].weight.mul_(blocks**-0.5)
-            self.branch[4].weight.zero_()
+            first.weight.mul_(blocks**-0.5)
+            last.weight.zero_()
 
 
 def _he_initialized(network: Network) -> Network:
@@ -272,7 +290,7 @@ class Family:
 
     make: Callable[[int, Shape, int], nn.Module]
     width: int  # where the name tells none
-    divisor: int  # how many times the image is made smaller before its size no longer matters
+    divisor: int  # the height and width of the images must be multiples of it
 
 
 FAMILIES: dict[str, Family] = {
