@@ -16,8 +16,10 @@ import math
 import os
 import re
 import tempfile
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -442,7 +444,7 @@ class Statistics:
     families: tuple[FamilyStatistics, ...]
 
     def text(self) -> str:
-        """Plain text of at most 110 columns, the verdicts first."""
+        """Plain text, the verdicts first."""
         return "\n\n".join(_text(family) for family in self.families) + "\n"
 
     def json(self) -> str:
@@ -502,7 +504,9 @@ def _statistics(curve: Curve) -> FamilyStatistics:
     threshold = _threshold(train[None])[0]
     low, high = (int(ends[0]) for ends in _rise(error_mean[None]))
     from_rise = f"at or after {curve.x_column} {x[low]:g}" if low >= 0 else ""
-    resampled_rise = _rise(_resampled(error))
+    means, times = _resampled(error)
+    lows, highs = _rise(means)
+    train_means, train_times = _resampled(values["train_accuracy"])
     incomplete = [str(seed) for seed, line in zip(curve.seeds, error, strict=True) if np.isnan(line).any()]
     if incomplete:
         notes.append(f"incomplete seeds, in means but not resampled wherever they lack an x: {', '.join(incomplete)}")
@@ -533,12 +537,14 @@ def _statistics(curve: Curve) -> FamilyStatistics:
     deviation_peaks = []
     for group in curve.groups("absolute_deviation"):
         deviation = values[f"absolute_deviation_{group}"]
+        deviation_means, deviation_times = _resampled(deviation)
         deviation_peaks.append(
             _place(
                 f"peak of absolute_deviation_{group}",
                 x,
                 _peak(mean_interval(deviation)[0][None])[0],
-                _peak(_resampled(deviation)),
+                _peak(deviation_means),
+                deviation_times,
             )
         )
     at = sorted({low, high, threshold, len(x) - 1} - {-1})
@@ -547,9 +553,15 @@ def _statistics(curve: Curve) -> FamilyStatistics:
         curve.x_column,
         tuple(x.tolist()),
         tuple(curve.seeds.tolist()),
-        _place("interpolation threshold", x, threshold, _threshold(_resampled(values["train_accuracy"]))),
-        _place("first minimum of the test error", x, low, resampled_rise[0]),
-        _place(f"peak of the test error {from_rise}".strip(), x, high, resampled_rise[1]),
+        _place(
+            f"interpolation threshold (mean train accuracy of {THRESHOLD:g} or more)",
+            x,
+            threshold,
+            _threshold(train_means),
+            train_times,
+        ),
+        _place("first minimum of the test error", x, low, lows, times),
+        _place(f"peak of the test error {from_rise}".strip(), x, high, highs, times),
         _value("rise of test_error", "", x[high], error[:, high] - error[:, low]) if low >= 0 else None,
         tuple(deviation_peaks),
         tuple(_values(curve, at)),
@@ -559,16 +571,26 @@ def _statistics(curve: Curve) -> FamilyStatistics:
     )
 
 
-def _resampled(values: Array) -> Array:
-    """Mean curves of resampled seeds, (RESAMPLES, n), of values (s, n); (0, n) with fewer than two complete seeds."""
+@cache
+def _draws(count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """How often each of ``count`` seeds is in a resample, (m, count), for m distinct ones, and how often each came."""
+    drawn = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), RESAMPLES)
+    distinct, times = np.unique(drawn, axis=0, return_counts=True)  # five seeds have 126: the rest is repetition
+    return distinct, times
+
+
+def _resampled(values: Array) -> tuple[Array, NDArray[np.int64]]:
+    """Mean curves (m, n) of resampled seeds, from values (s, n), and how often each came; m is 0 without two seeds.
+
+    Only seeds that know all n are drawn from. The draws are the same for every quantity of as many seeds, so pairs of
+    quantities stay pairs.
+    """
     complete = values[np.isfinite(values).all(1)]
     count = len(complete)
     if count < 2:
-        return np.empty((0, values.shape[1]))
-    # The same resamples for every quantity of the same seeds, so that pairs of them stay pairs.
-    drawn = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), RESAMPLES)
-    means: Array = drawn @ complete / count
-    return means
+        return np.empty((0, values.shape[1])), np.empty(0, np.int64)
+    distinct, times = _draws(count)
+    return distinct @ complete / count, times
 
 
 def _threshold(accuracy: Array) -> NDArray[np.int64]:
@@ -595,11 +617,12 @@ def _peak(values: Array) -> NDArray[np.int64]:
     return highest
 
 
-def _place(what: str, x: Array, index: np.int64 | int, resampled: NDArray[np.int64]) -> Place:
+def _place(what: str, x: Array, index: np.int64 | int, resampled: NDArray[np.int64], times: NDArray[np.int64]) -> Place:
+    """``resampled``: the index that each resample of ``_resampled`` chose."""
     return Place(
         what,
         float(x[index]) if index >= 0 else None,
-        float((resampled == index).mean()) if len(resampled) else None,
+        float(times[resampled == index].sum() / times.sum()) if len(times) else None,
     )
 
 
@@ -624,7 +647,7 @@ def _values(curve: Curve, at: Sequence[int]) -> list[Value]:
 def _correlation(
     name: tuple[str, str, str, str], x: Array, first: Array, second: Array, begin: int, logarithms: bool
 ) -> Correlation:
-    """Of ``first`` and ``second``, both (s, n): the x from index ``begin`` on that have both, the seeds with all these."""
+    """Of two (s, n), at the x from index ``begin`` on that have both, over the seeds that have all of these."""
 
     def impossible(reason: str, used: Array = x[:0]) -> Correlation:
         return Correlation(*name, logarithms, tuple(used.tolist()), None, None, reason)
@@ -642,20 +665,21 @@ def _correlation(
     if not lines.any():
         return impossible("no seed has all x of the range", used)
     a, b = first[np.ix_(lines, columns)], second[np.ix_(lines, columns)]
-    pairs = [(a.mean(0)[None], b.mean(0)[None]), (_resampled(a), _resampled(b)), (a, b)]
+    (resampled_a, times), (resampled_b, _) = _resampled(a), _resampled(b)
+    pairs = [(a.mean(0)[None], b.mean(0)[None]), (resampled_a, resampled_b), (a, b)]
     ranks = [(_ranks(one), _ranks(other)) for one, other in pairs]
     if logarithms:
         pairs = [(np.log(one), np.log(other)) for one, other in pairs]
-    pearson, spearman = _coefficient(pairs, _TIE), _coefficient(ranks, _half_step(len(used)))
+    pearson, spearman = _coefficient(pairs, times, _TIE), _coefficient(ranks, times, _half_step(len(used)))
     if pearson is None or spearman is None:
         return impossible("a curve is constant", used)
     return Correlation(*name, logarithms, tuple(used.tolist()), pearson, spearman, "")
 
 
-def _coefficient(pairs: Sequence[tuple[Array, Array]], closest: float) -> Coefficient | None:
+def _coefficient(pairs: Sequence[tuple[Array, Array]], times: NDArray[np.int64], closest: float) -> Coefficient | None:
     """From the pairs of the means, of the resamples and of the single seeds; None if a mean is constant.
 
-    ``closest``: how near to 1 the correlation of a single seed counts at most.
+    ``times``: how often each resample came. ``closest``: how near to 1 the correlation of a single seed counts at most.
     """
     [value], resampled, seeds = (_pearson(one, other) for one, other in pairs)
     if math.isnan(value):
@@ -666,7 +690,7 @@ def _coefficient(pairs: Sequence[tuple[Array, Array]], closest: float) -> Coeffi
         left = count - 1
         tail = stats.norm.cdf(-math.sqrt(count / left) * stats.t.ppf(0.975, left))
         if not np.isnan(resampled).any():
-            low, high = np.quantile(resampled, [tail, 1 - tail])
+            low, high = np.quantile(np.repeat(resampled, times), [tail, 1 - tail])
             interval = (float(low), float(high))
         if not np.isnan(seeds).any():
             z = np.arctanh(np.clip(seeds, closest - 1, 1 - closest))
@@ -762,14 +786,20 @@ def _claim(claim: str, judged: Sequence[Judgement]) -> Claim:
 
 
 def _shown(name: str, coefficient: Coefficient) -> str:
-    return (
-        f"{name} r = {coefficient.value:.2f} (95 % {_between(coefficient.interval)}; "
-        f"single seeds {_between(coefficient.seeds_interval)})"
-    )
+    value = f"{name} r = {coefficient.value:.2f}"
+    if coefficient.interval is None or coefficient.seeds_interval is None:
+        return f"{value}, without an interval: that needs two seeds or more, and no curve that is constant"
+    return f"{value} (95 % {_between(coefficient.interval)}; single seeds {_between(coefficient.seeds_interval)})"
 
 
-def _between(interval: Interval | None) -> str:
-    return "unknown" if interval is None else f"{interval[0]:.2f} to {interval[1]:.2f}"
+def _between(interval: Interval) -> str:
+    return f"{interval[0]:.2f} to {interval[1]:.2f}"
+
+
+def _estimate(value: float | None, interval: Interval | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:.2f}" if interval is None else f"{value:.2f} ({_between(interval)})"
 
 
 def _words(name: str) -> str:
@@ -792,7 +822,7 @@ def _text(family: FamilyStatistics) -> str:
             lines += [f"    {reason}" for reason in judgement.reasons]
     lines.append("")
     for place in (family.threshold, family.first_minimum, family.peak, *family.deviation_peaks):
-        share = "" if place.share is None else f", in {place.share:.0%} of the resamples"
+        share = "" if place.share is None else f", in {100 * place.share:.0f} % of the resamples"
         where = f"{x} {place.x:g}" if place.x is not None else "none"
         lines.append(f"{_words(place.what)}: {where}{share}")
     if family.rise is not None:
@@ -819,24 +849,24 @@ def _text(family: FamilyStatistics) -> str:
             )
             continue
         for kind, coefficient in (("Pearson", correlation.pearson), ("Spearman", correlation.spearman)):
-            own = "" if coefficient.seeds_mean is None else f"{coefficient.seeds_mean:.2f}"
-            extent = (min(coefficient.seeds), max(coefficient.seeds)) if coefficient.seeds else None
+            extent = (min(coefficient.seeds), max(coefficient.seeds)) if coefficient.seeds_mean is not None else None
             rows.append(
                 [
                     name,
                     _words(correlation.group),
                     f"{correlation.x[0]:g} ({len(correlation.x)})",
                     kind + (" (log)" if correlation.logarithms and kind == "Pearson" else ""),
-                    f"{coefficient.value:.2f} ({_between(coefficient.interval)})",
-                    f"{own} ({_between(coefficient.seeds_interval)})".strip(),
-                    _between(extent),
+                    _estimate(coefficient.value, coefficient.interval),
+                    _estimate(coefficient.seeds_mean, coefficient.seeds_interval),
+                    _between(extent) if extent else "",
                 ]
             )
     if len(rows) > 1:
         lines += _table(rows)
     if impossible:
         lines += ["Cannot be computed:", *(f"  {line}" for line in impossible)]
-    lines += ["", *(f"{note[0].upper()}{note[1:]}." for note in (*family.notes, *_caveats(family)))]
+    for note in (*family.notes, *_caveats(family)):
+        lines += ["", textwrap.fill(f"{note[0].upper()}{note[1:]}.", 110)]
     return "\n".join(lines)
 
 
@@ -844,14 +874,15 @@ def _caveats(family: FamilyStatistics) -> list[str]:
     caveats = []
     if family.first_minimum.x is not None:
         caveats.append(
-            f"the range from {family.x_column} {family.first_minimum.x:g} on, the first minimum of the mean test error,"
-            " is chosen from the data"
+            f"the range from {family.x_column} {family.first_minimum.x:g} on, the first minimum of the mean test "
+            "error, is chosen from the data, as where its largest rise begins; so that rise is biased upwards"
         )
     if len(family.seeds) > 1:
         caveats.append(
-            f"intervals of correlations are from {RESAMPLES:,} resamples of the seeds, at expanded percentiles;\n"
-            "with few seeds they are too narrow nonetheless. The other interval is of single seeds' correlations, a\n"
-            "t-interval of Fisher's z. Neither says what other values of x would give"
+            f"95 % intervals of correlations are from {RESAMPLES:,} resamples of the seeds, at expanded percentiles; "
+            "with few seeds they are too narrow nonetheless. The others are t-intervals of Fisher's z of each seed's "
+            "own correlation, where a Spearman correlation of 1 counts as half a step of ranks less. Neither kind says "
+            f"what other values of {family.x_column} would give"
         )
     return caveats
 
@@ -884,6 +915,7 @@ class _Panel:
     label: str
     lines: tuple[_Line, ...]
     logarithmic: bool = False
+    legend: str = ""
 
 
 _AROUND = {
@@ -904,8 +936,9 @@ _PANELS = (
             _Line("train_error", "training labels, noise included", _BLACK, "D"),
             _Line("test_error", "test labels", _GREEN, "^"),
         ),
+        legend="error on",
     ),
-    _Panel("density of regions\n(per unit length)", _around("density"), logarithmic=True),
+    _Panel("density of regions\n(per unit length)", _around("density"), logarithmic=True, legend="paths around"),
     _Panel("absolute deviation\n(norm over outputs)", _around("absolute_deviation")),
     _Panel("local similarity\n(mean cosine)", _around("local_similarity")),
 )
@@ -988,7 +1021,7 @@ def _figure(found: Sequence[Curve], title: str | None) -> Any:
     grid = figure.subplots(len(_PANELS), len(found), sharex="col", squeeze=False)
     for column, curve in enumerate(found):
         for row, panel in enumerate(_PANELS):
-            _draw_panel(grid[row, column], curve, panel, legend=row < 2)
+            _draw_panel(grid[row, column], curve, panel)
         _draw_x(grid[:, column], curve)
     names = [_default_title(curve) for curve in found]
     if len(found) == 1:
@@ -1011,9 +1044,7 @@ def _default_title(curve: Curve) -> str:
     return f"{curve.family}, {x}, {count} seed{'s' * (count != 1)}"
 
 
-def _draw_panel(axes: Any, curve: Curve, panel: _Panel, *, legend: bool) -> None:
-    from matplotlib.transforms import ScaledTranslation
-
+def _draw_panel(axes: Any, curve: Curve, panel: _Panel) -> None:
     drawn = [line for line in panel.lines if np.isfinite(curve.values[line.column]).any()]
     if not drawn:
         axes.set_yticks([])
@@ -1021,15 +1052,15 @@ def _draw_panel(axes: Any, curve: Curve, panel: _Panel, *, legend: bool) -> None
     containers = []
     for line in drawn:
         values = curve.values[line.column]
-        # Side by side by so many points, so that error bars of different groups stay apart.
-        beside = (panel.lines.index(line) - (len(panel.lines) - 1) / 2) * 1.8
-        place = axes.transData + ScaledTranslation(beside / 72, 0, axes.figure.dpi_scale_trans)
+        # Side by side, so that error bars of different groups stay apart.
+        step = 0.009 if len(curve.seeds) > 1 else 0.0
+        place = _beside(curve.x, step * (panel.lines.index(line) - (len(panel.lines) - 1) / 2))
         if panel.logarithmic:
             values = np.where(values > 0, values, np.nan)
         mean, half = mean_interval(values)
         known = np.isfinite(mean)
         if len(curve.seeds) > 1:
-            x = np.broadcast_to(curve.x, values.shape)[np.isfinite(values)]
+            x = np.broadcast_to(place, values.shape)[np.isfinite(values)]
             single = values[np.isfinite(values)]
             axes.plot(
                 x,
@@ -1039,11 +1070,10 @@ def _draw_panel(axes: Any, curve: Curve, panel: _Panel, *, legend: bool) -> None
                 alpha=0.35,
                 markersize=3,
                 markeredgewidth=0,
-                transform=place,
                 zorder=2,
             )
         container = axes.errorbar(
-            curve.x[known],
+            place[known],
             mean[known],
             yerr=np.nan_to_num(half[known]) if np.isfinite(half).any() else None,
             color=line.colour,
@@ -1054,7 +1084,6 @@ def _draw_panel(axes: Any, curve: Curve, panel: _Panel, *, legend: bool) -> None
             linewidth=1.0,
             elinewidth=0.7,
             label=line.label,
-            transform=place,
             zorder=3,
         )
         containers.append(container)
@@ -1063,7 +1092,16 @@ def _draw_panel(axes: Any, curve: Curve, panel: _Panel, *, legend: bool) -> None
     axes.set_ylabel(panel.label)
     axes.grid(axis="y", color="0.9", linewidth=0.5)
     axes.set_axisbelow(True)
-    if legend and drawn:
+    if panel.legend and drawn:
+        axes.annotate(
+            panel.legend,
+            (0, 1),
+            xycoords="axes fraction",
+            xytext=(-2, 1.2),
+            textcoords="offset points",
+            ha="right",
+            fontsize=_TICK_SIZE,
+        )
         axes.legend(
             handles=[container.lines[0] for container in containers],
             labels=[container.get_label() for container in containers],
@@ -1079,17 +1117,29 @@ def _draw_panel(axes: Any, curve: Curve, panel: _Panel, *, legend: bool) -> None
         )
 
 
+# An epoch 0 has no place on a logarithmic axis: it is set as far left of 1 as 2 is right of it.
+_ZERO = math.log(2)
+
+
+def _positions(x: Array) -> Array:
+    """Where x lie along the axis, in units of its logarithm."""
+    return np.where(x < 1, (x - 1) * _ZERO, np.log(np.maximum(x, 1)))
+
+
+def _beside(x: Array, share: float) -> Array:
+    """The x that lie so large a share of the axis to the right."""
+    shift = share * float(np.ptp(_positions(x)))
+    return np.where(x < 1, x + shift / _ZERO, x * math.exp(shift))
+
+
 def _draw_x(panels: Any, curve: Curve) -> None:
     """The x axis that the panels share, and the interpolation threshold through all of them."""
     bottom = panels[-1]
     if curve.x[0] > 0:
         bottom.set_xscale("log")
-        positions = np.log(curve.x)
-    else:  # epoch 0 has no place on a logarithmic axis: it is set as far left of 1 as 2 is right of it
-        bottom.set_xscale("symlog", linthresh=1, linscale=math.log10(2))
-        positions = np.where(curve.x < 1, curve.x * math.log(2) - math.log(2), np.log(np.maximum(curve.x, 1)))
-    for axes in panels:
-        axes.minorticks_off() if axes.get_yscale() != "log" else None
+    else:
+        bottom.set_xscale("symlog", linthresh=1, linscale=_ZERO / math.log(10) * 0.9)
+    positions = _positions(curve.x)
     bottom.set_xticks(curve.x, _tick_labels(curve.x, positions), minor=False)
     bottom.set_xticks([], minor=True)
     bottom.set_xlabel({"width": "width", "epoch": "epoch", "parameters": "number of parameters"}[curve.x_column])
