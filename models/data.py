@@ -44,7 +44,7 @@ SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", 
 
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
-NORMALIZATION = {
+NORMALIZATION: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     # Per channel, the mean and the standard deviation of the published training images' pixels / 255, in 4 digits.
     "cifar10": ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
     "cifar100": ((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)),
@@ -521,13 +521,14 @@ def _locked(path: Path) -> Iterator[None]:
 def _read_cache(path: Path) -> _Decoded | None:
     """What was kept; None if nothing was, or if it is damaged: reading an array to its end checks its CRC-32."""
     try:
-        with np.load(path) as arrays:
+        # numpy leaves a file open that it opened itself and cannot read.
+        with path.open("rb") as stream, np.load(stream) as arrays:
             held: dict[str, NDArray[Any]] = {name: arrays[name] for name in arrays.files}
         images = {split: held[f"{split}_images"] for split in SPLITS}
         labels = {split: held[f"{split}_labels"] for split in SPLITS}
         classes = tuple(str(class_) for class_ in held["classes"])
         jpeg = bool(held["jpeg"])
-    except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile):
+    except (OSError, ValueError, KeyError, EOFError, TypeError, AttributeError, zipfile.BadZipFile):
         return None
     sound = all(
         images[split].dtype == np.uint8
