@@ -104,7 +104,7 @@ def vgg8(width: int, input_shape: Shape, classes: int) -> nn.Sequential:
     features = _stages(input_shape[0], [[channels] * 2 for channels in stages], nn.AvgPool2d)
     flat = stages[-1] * (input_shape[1] // 8) * (input_shape[2] // 8)
     head = [nn.Flatten(), nn.Linear(flat, hidden), nn.ReLU(), nn.Linear(hidden, classes)]
-    return _he_initialized(nn.Sequential(*features, *head))
+    return _he_initialized(nn.Sequential(*features, *head), "fan_in")
 
 
 # Convolutions per stage: configurations A, B, D and E of Simonyan and Zisserman, "Very Deep Convolutional Networks for
@@ -119,7 +119,7 @@ def _vgg(depth: int) -> Callable[[int, Shape, int], nn.Sequential]:
         stages = [[c] * count for c, count in zip(channels, _VGG_DEPTHS[depth], strict=True)]
         features = _stages(input_shape[0], stages, nn.MaxPool2d)
         flat = channels[-1] * (input_shape[1] // 32) * (input_shape[2] // 32)
-        return _he_initialized(nn.Sequential(*features, nn.Flatten(), nn.Linear(flat, classes)))
+        return _he_initialized(nn.Sequential(*features, nn.Flatten(), nn.Linear(flat, classes)), "fan_in")
 
     return make
 
@@ -274,11 +274,15 @@ class FixupBlock(nn.Module):
             last.weight.zero_()
 
 
-def _he_initialized(network: Network) -> Network:
-    """Draw the convolutions' weights as He et al., "Delving Deep into Rectifiers" (ICCV 2015), their biases zero."""
+def _he_initialized(network: Network, fan: str = "fan_out") -> Network:
+    """Draw the convolutions' weights as He et al., "Delving Deep into Rectifiers" (ICCV 2015), their biases zero.
+
+    ``fan_out`` keeps the size of gradients. Chains without BatchNorm need ``fan_in``, which keeps that of what goes
+    forward: where a layer has more channels than the one before it, the narrow ones would hardly begin to learn.
+    """
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")
+            nn.init.kaiming_normal_(module.weight, mode=fan, nonlinearity="relu")
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
     return network

@@ -385,9 +385,7 @@ def _in_processes(
     )
     try:
         with _terminated_like_interrupted():
-            futures: dict[Future[list[dict[str, Any]] | None], Item] = {
-                pool.submit(_work, item): item for item in waiting
-            }
+            futures = {pool.submit(_work, item): item for item in waiting}
             while futures:
                 for future in wait(futures, return_when=FIRST_COMPLETED).done:
                     item, found = futures.pop(future), future.result()

@@ -302,9 +302,10 @@ def assert_drawn(weight: Tensor, deviation: float) -> None:
     assert float(weight.detach().square().mean()) ** 0.5 == pytest.approx(deviation, rel=5 / (2 * count) ** 0.5)
 
 
-def he_deviation(convolution: nn.Conv2d) -> float:
-    """Of He et al. 2015 for ReLUs, by the fan of the outputs."""
-    return float((2 / (convolution.out_channels * np.prod(convolution.kernel_size))) ** 0.5)
+def he_deviation(convolution: nn.Conv2d, *, chain: bool) -> float:
+    """Of He et al. 2015 for ReLUs: by the fan of the inputs in chains without BatchNorm, else of the outputs."""
+    channels = convolution.in_channels if chain else convolution.out_channels
+    return float((2 / (channels * np.prod(convolution.kernel_size))) ** 0.5)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -316,14 +317,14 @@ def test_weights_start_as_drawn_by_he_and_fixup(family: str) -> None:
         # Zhang et al. 2019: branches of m = 2 layers, L = 8 of them, so L^(-1/(2m-2)) is 8^(-1/2).
         for block in network.blocks:
             first, last = (module for module in block.branch if isinstance(module, torch.nn.Conv2d))
-            assert_drawn(first.weight, he_deviation(first) * 8**-0.5)
+            assert_drawn(first.weight, he_deviation(first, chain=False) * 8**-0.5)
             assert torch.count_nonzero(last.weight) == 0
             scaled |= {first, last}
         numbers = [float(value.detach()) for value in network.parameters() if value.shape == (1,)]
         assert Counter(numbers) == {0.0: 2 + 8 * 4, 1.0: 8}
     for module in network.modules():
         if isinstance(module, torch.nn.Conv2d) and module not in scaled:
-            assert_drawn(module.weight, he_deviation(module))
+            assert_drawn(module.weight, he_deviation(module, chain=family.startswith("vgg")))
         if isinstance(module, torch.nn.Conv2d) and module.bias is not None:
             assert torch.count_nonzero(module.bias) == 0
 
