@@ -659,9 +659,9 @@ def _correlation(
     if begin < 0:
         return impossible("the mean test error never rises" if name[3] == "first minimum" else "never reached")
     known = np.isfinite(first) & np.isfinite(second)
-    if logarithms:
-        known &= (first > 0) & (second > 0)
     columns = known.any(0) & (np.arange(len(x)) >= begin)
+    if logarithms:  # leaving out the seed in place of the x would leave out low densities only
+        columns &= ~((first <= 0) | (second <= 0)).any(0)
     used = x[columns]
     if len(used) < 3:
         return impossible(f"{len(used)} x in the range, fewer than 3", used)
@@ -812,8 +812,9 @@ def _words(name: str) -> str:
 
 def _text(family: FamilyStatistics) -> str:
     x = family.x_column
+    ends = dict.fromkeys(f"{end:g}" for end in (family.x[0], family.x[-1]))
     lines = [
-        f"{family.family}: {len(family.x)} values of {x} ({family.x[0]:g} to {family.x[-1]:g}), "
+        f"{family.family}: {len(family.x)} x ({x} {' to '.join(ends)}), "
         f"{len(family.seeds)} seed{'s' * (len(family.seeds) != 1)}",
         "",
     ]
@@ -1044,8 +1045,8 @@ def _figure(found: Sequence[Curve], title: str | None) -> Any:
 
 def _default_title(curve: Curve) -> str:
     count = len(curve.seeds)
-    x = f"{curve.x_column} {_short(curve.x[0])} to {_short(curve.x[-1])}"
-    return f"{curve.family}, {x}, {count} seed{'s' * (count != 1)}"
+    ends = " to ".join(dict.fromkeys((_short(curve.x[0]), _short(curve.x[-1]))))
+    return f"{curve.family}, {curve.x_column} {ends}, {count} seed{'s' * (count != 1)}"
 
 
 def _draw_panel(axes: Any, curve: Curve, panel: _Panel) -> None:
@@ -1059,10 +1060,8 @@ def _draw_panel(axes: Any, curve: Curve, panel: _Panel) -> None:
         # Side by side, so that error bars of different groups stay apart.
         step = 0.009 if len(curve.seeds) > 1 else 0.0
         place = _beside(curve.x, step * (panel.lines.index(line) - (len(panel.lines) - 1) / 2))
-        if panel.logarithmic:
-            values = np.where(values > 0, values, np.nan)
         mean, half = mean_interval(values)
-        known = np.isfinite(mean)
+        known = np.isfinite(mean) & ((mean > 0) | (not panel.logarithmic))
         if len(curve.seeds) > 1:
             x = np.broadcast_to(place, values.shape)[np.isfinite(values)]
             single = values[np.isfinite(values)]
@@ -1144,6 +1143,9 @@ def _draw_x(panels: Any, curve: Curve) -> None:
     else:
         bottom.set_xscale("symlog", linthresh=1, linscale=_ZERO / math.log(10) * 0.9)
     positions = _positions(curve.x)
+    margin = 0.05 if len(curve.x) > 1 else 0.0
+    ends = np.array([_beside(curve.x, -margin)[0], _beside(curve.x, margin)[-1]])
+    bottom.set_xlim(*(ends if margin else curve.x[0] + np.array([-0.5, 0.5]) * max(curve.x[0], 1)))
     bottom.set_xticks(curve.x, _tick_labels(curve.x, positions), minor=False)
     bottom.set_xticks([], minor=True)
     bottom.set_xlabel({"width": "width", "epoch": "epoch", "parameters": "number of parameters"}[curve.x_column])
@@ -1170,7 +1172,7 @@ def _draw_x(panels: Any, curve: Curve) -> None:
 def _tick_labels(x: Array, positions: Array) -> list[str]:
     """A label per tick, empty where it would touch the one before it or the last one."""
     full = [_short(value) for value in x]
-    points = _COLUMN_WIDTH * 72 * 0.78  # what the axis labels leave of the figure's width, roughly
+    points = _COLUMN_WIDTH * 72 * 0.74  # from the first tick to the last, roughly
     place = (positions - positions[0]) / max(np.ptp(positions), 1e-9) * points
     half = np.array([len(label) for label in full]) * _TICK_SIZE * 0.64 / 2  # a digit of DejaVu Sans is 0.64 em wide
     labels = [""] * len(full)

@@ -491,6 +491,19 @@ def test_seeds_that_lack_a_network_are_not_resampled(tmp_path: Path) -> None:
     assert family.peak.share == without.peak.share
 
 
+def test_a_density_of_0_leaves_out_its_width_and_no_seed(tmp_path: Path) -> None:
+    rows = list(sweep())
+    rows[0]["density_test"] = 0
+    density = [each for each in only(figure.statistics(results(tmp_path, rows))).correlations if each.logarithms]
+    [test, clean] = [next(e for e in density if (e.group, e.start) == (g, "all")) for g in ("test", "train_clean")]
+    assert (test.x, clean.x) == (WIDTHS[1:], WIDTHS)
+    assert test.pearson is not None
+    assert len(test.pearson.seeds) == 5
+    picture = drawn(figure.read(tmp_path / "r.csv"))
+    mean = np.mean([row["density_test"] for row in rows if row["width"] == 1])
+    assert picture.axes[1].containers[2].lines[0].get_ydata()[0] == pytest.approx(mean)
+
+
 def test_statistics_are_deterministic_and_complete_as_json(tmp_path: Path) -> None:
     read = results(tmp_path, sweep())
     first, second = figure.statistics(read), figure.statistics(read)
