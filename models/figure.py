@@ -468,12 +468,14 @@ def statistics(results: Results, *, x: str | None = None, family: str | None = N
     ("What Teachers Should Know About the Bootstrap", The American Statistician 69, 2015) expands them: at the level
     of the normal distribution that the t-distribution's quantile times sqrt(n / (n - 1)) has. With five seeds that
     is 0.1 % on either side in place of 2.5 %, yet simulated data still had its true Pearson correlation inside in
-    about 85 % of the cases only (75 % without expanding; see the tests). What misses lies above nearly always: noise
-    weakens a correlation. Hence the second interval: each seed's own curve has a correlation, and the mean of these
-    gets a t-interval by way of Fisher's z. It shares no resampling with the first, but is of another quantity, the
-    correlation that one more seed's curve would have, which noise weakens more. (A Spearman correlation of 1 counts
-    as half a step of ranks less, so that its z is finite.) A claim needs both. They tell how well the experiment
-    repeats with other seeds at the same x, not what other widths would give.
+    about 82 % of the cases only (75 % without expanding; with three seeds 60 % either way; see the tests). An interval
+    that misses lies below the truth nearly always, since noise weakens a correlation, so it errs towards no support.
+
+    Hence the second interval: each seed's own curve has a correlation, and the mean of these gets a t-interval by way
+    of Fisher's z. It shares no resampling with the first, but is of another quantity, the correlation that one more
+    seed's curve would have, which noise weakens more. (A Spearman correlation of 1 counts as half a step of ranks
+    less, so that its z is finite.) A claim needs both. They tell how well the experiment repeats with other seeds at
+    the same x, not what other values of x would give.
 
     **Claim 1, deviation follows the test error**: supported around a group of points if Pearson's and Spearman's
     correlation of absolute deviation with test error, from the first minimum on, have both intervals above 0.
@@ -509,7 +511,9 @@ def _statistics(curve: Curve) -> FamilyStatistics:
     train_means, train_times = _resampled(values["train_accuracy"])
     incomplete = [str(seed) for seed, line in zip(curve.seeds, error, strict=True) if np.isnan(line).any()]
     if incomplete:
-        notes.append(f"incomplete seeds, in means but not resampled wherever they lack an x: {', '.join(incomplete)}")
+        notes.append(
+            f"incomplete seeds, left out of what needs an x that they lack, except means: {', '.join(incomplete)}"
+        )
 
     starts = {"all": 0, "first minimum": low, "threshold": threshold}
     correlations = []
@@ -655,9 +659,9 @@ def _correlation(
     if begin < 0:
         return impossible("the mean test error never rises" if name[3] == "first minimum" else "never reached")
     known = np.isfinite(first) & np.isfinite(second)
-    if logarithms:
-        known &= (first > 0) & (second > 0)
     columns = known.any(0) & (np.arange(len(x)) >= begin)
+    if logarithms:  # leaving out the seed in place of the x would leave out low densities only
+        columns &= ~((first <= 0) | (second <= 0)).any(0)
     used = x[columns]
     if len(used) < 3:
         return impossible(f"{len(used)} x in the range, fewer than 3", used)
@@ -748,12 +752,12 @@ def _grows(curve: Curve, correlations: Sequence[Correlation], threshold: int) ->
             reason = "the interpolation threshold is never reached" if threshold < 0 else each.reason
             judged.append(Judgement(each.group, "cannot be judged", (reason,)))
             continue
-        density = mean_interval(curve.values[f"density_{each.group}"])[0]
         if 1 - _half_step(len(each.x)) <= GROWTH:
             reason = f"{len(each.x)} x in the range, too few for a Spearman correlation above {GROWTH}"
             judged.append(Judgement(each.group, "cannot be judged", (reason,)))
             continue
-        steps = np.diff(density[np.isin(curve.x, each.x)])
+        density = curve.values[f"density_{each.group}"][:, np.isin(curve.x, each.x)]
+        steps = np.diff(density[np.isfinite(density).all(1)].mean(0))
         grown = int((steps > 0).sum())
         verdict = _verdict((each.spearman,), GROWTH)
         if len(steps) - grown > len(steps) // SHRINKING_STEPS:
@@ -808,8 +812,9 @@ def _words(name: str) -> str:
 
 def _text(family: FamilyStatistics) -> str:
     x = family.x_column
+    ends = dict.fromkeys(f"{end:g}" for end in (family.x[0], family.x[-1]))
     lines = [
-        f"{family.family}: {len(family.x)} values of {x} ({family.x[0]:g} to {family.x[-1]:g}), "
+        f"{family.family}: {len(family.x)} x ({x} {' to '.join(ends)}), "
         f"{len(family.seeds)} seed{'s' * (len(family.seeds) != 1)}",
         "",
     ]
@@ -1040,8 +1045,8 @@ def _figure(found: Sequence[Curve], title: str | None) -> Any:
 
 def _default_title(curve: Curve) -> str:
     count = len(curve.seeds)
-    x = f"{curve.x_column} {_short(curve.x[0])} to {_short(curve.x[-1])}"
-    return f"{curve.family}, {x}, {count} seed{'s' * (count != 1)}"
+    ends = " to ".join(dict.fromkeys((_short(curve.x[0]), _short(curve.x[-1]))))
+    return f"{curve.family}, {curve.x_column} {ends}, {count} seed{'s' * (count != 1)}"
 
 
 def _draw_panel(axes: Any, curve: Curve, panel: _Panel) -> None:
@@ -1055,10 +1060,8 @@ def _draw_panel(axes: Any, curve: Curve, panel: _Panel) -> None:
         # Side by side, so that error bars of different groups stay apart.
         step = 0.009 if len(curve.seeds) > 1 else 0.0
         place = _beside(curve.x, step * (panel.lines.index(line) - (len(panel.lines) - 1) / 2))
-        if panel.logarithmic:
-            values = np.where(values > 0, values, np.nan)
         mean, half = mean_interval(values)
-        known = np.isfinite(mean)
+        known = np.isfinite(mean) & ((mean > 0) | (not panel.logarithmic))
         if len(curve.seeds) > 1:
             x = np.broadcast_to(place, values.shape)[np.isfinite(values)]
             single = values[np.isfinite(values)]
@@ -1140,6 +1143,9 @@ def _draw_x(panels: Any, curve: Curve) -> None:
     else:
         bottom.set_xscale("symlog", linthresh=1, linscale=_ZERO / math.log(10) * 0.9)
     positions = _positions(curve.x)
+    margin = 0.05 if len(curve.x) > 1 else 0.0
+    ends = np.array([_beside(curve.x, -margin)[0], _beside(curve.x, margin)[-1]])
+    bottom.set_xlim(*(ends if margin else curve.x[0] + np.array([-0.5, 0.5]) * max(curve.x[0], 1)))
     bottom.set_xticks(curve.x, _tick_labels(curve.x, positions), minor=False)
     bottom.set_xticks([], minor=True)
     bottom.set_xlabel({"width": "width", "epoch": "epoch", "parameters": "number of parameters"}[curve.x_column])
@@ -1166,7 +1172,7 @@ def _draw_x(panels: Any, curve: Curve) -> None:
 def _tick_labels(x: Array, positions: Array) -> list[str]:
     """A label per tick, empty where it would touch the one before it or the last one."""
     full = [_short(value) for value in x]
-    points = _COLUMN_WIDTH * 72 * 0.78  # what the axis labels leave of the figure's width, roughly
+    points = _COLUMN_WIDTH * 72 * 0.74  # from the first tick to the last, roughly
     place = (positions - positions[0]) / max(np.ptp(positions), 1e-9) * points
     half = np.array([len(label) for label in full]) * _TICK_SIZE * 0.64 / 2  # a digit of DejaVu Sans is 0.64 em wide
     labels = [""] * len(full)

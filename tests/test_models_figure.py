@@ -158,6 +158,16 @@ def test_what_is_refused_leaves_the_file_as_it_was(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_file_that_cannot_be_put_in_its_place_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr("os.replace", fail)
+    with pytest.raises(OSError, match="disk full"):
+        figure.write(tmp_path / "r.csv", [network()])
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -368,6 +378,47 @@ def test_density_that_falls_or_stays_is_unsupported(tmp_path: Path) -> None:
     assert family.claims[1].groups[0].reasons[0] == "grows in 2 of 3 steps"
 
 
+@pytest.mark.parametrize(
+    ("interval", "seeds_interval", "verdict"),
+    [
+        ((0.1, 0.9), (0.2, 0.8), "supported"),
+        ((-0.1, 0.9), (0.2, 0.8), "not supported"),
+        ((0.1, 0.9), (-0.2, 0.8), "not supported"),
+        (None, (0.2, 0.8), "cannot be judged"),
+        ((0.1, 0.9), None, "cannot be judged"),
+    ],
+)
+def test_both_intervals_decide(interval: Any, seeds_interval: Any, verdict: str) -> None:
+    sure = figure.Coefficient(0.5, (0.4, 0.6), (0.5, 0.5), 0.5, (0.4, 0.6))
+    other = figure.Coefficient(0.5, interval, (0.5, 0.5), 0.5, seeds_interval)
+    assert figure._verdict([sure, other], 0) == figure._verdict([other, sure], 0) == verdict
+
+
+def test_density_that_goes_up_and_down_is_unsupported_however_high_it_climbs(tmp_path: Path) -> None:
+    rows = [
+        network(f"mlp_{width}", width=width, seed=seed, density_test=1.0 + (width ^ 1))
+        for width in range(2, 22)
+        for seed in range(3)
+    ]
+    claim = only(figure.statistics(results(tmp_path, rows))).claims[1]
+    assert claim.groups[0].reasons[0] == "grows in 9 of 19 steps"
+    assert "Spearman r = 0.98 (95 % 0.98 to 0.98" in claim.groups[0].reasons[1]
+    assert claim.verdict == "not supported"
+
+
+def test_share_of_the_resamples(tmp_path: Path) -> None:
+    """The first width with a mean accuracy of 0.99 is 2, unless the one seed that is worse is not drawn."""
+    accuracies = [(0.99, 1.0, 1.0), (0.99, 1.0, 1.0), (0.98, 1.0, 1.0)]
+    rows = [
+        network(f"mlp_{width}", width=width, seed=seed, train_accuracy=accuracy)
+        for seed, line in enumerate(accuracies)
+        for width, accuracy in enumerate(line, 1)
+    ]
+    threshold = only(figure.statistics(results(tmp_path, rows))).threshold
+    assert threshold.x == 2
+    assert threshold.share == pytest.approx(1 - (2 / 3) ** 3, abs=0.02)
+
+
 def test_one_step_down_in_five_is_forgiven(tmp_path: Path) -> None:
     early = np.array([0.2, 0.5, 0.6, 0.995, 1, 1, 1, 1, 1])
     density = np.array([0.2, 0.5, 1, 3, 5, 13, 12, 70, 134])
@@ -434,7 +485,23 @@ def test_seeds_that_lack_a_network_are_not_resampled(tmp_path: Path) -> None:
     assert family.seeds == (0, 1, 2, 3, 4)
     assert "incomplete seeds" in family.notes[0]
     assert family.notes[0].endswith(": 3")
-    assert {len(each.pearson.seeds) for each in family.correlations if each.pearson} == {4}
+    without = only(figure.statistics(results(tmp_path, [row for row in rows if row["seed"] != 3])))
+    for each, other in zip(family.correlations, without.correlations, strict=True):
+        assert each == other
+    assert family.peak.share == without.peak.share
+
+
+def test_a_density_of_0_leaves_out_its_width_and_no_seed(tmp_path: Path) -> None:
+    rows = list(sweep())
+    rows[0]["density_test"] = 0
+    density = [each for each in only(figure.statistics(results(tmp_path, rows))).correlations if each.logarithms]
+    [test, clean] = [next(e for e in density if (e.group, e.start) == (g, "all")) for g in ("test", "train_clean")]
+    assert (test.x, clean.x) == (WIDTHS[1:], WIDTHS)
+    assert test.pearson is not None
+    assert len(test.pearson.seeds) == 5
+    picture = drawn(figure.read(tmp_path / "r.csv"))
+    mean = np.mean([row["density_test"] for row in rows if row["width"] == 1])
+    assert picture.axes[1].containers[2].lines[0].get_ydata()[0] == pytest.approx(mean)
 
 
 def test_statistics_are_deterministic_and_complete_as_json(tmp_path: Path) -> None:
@@ -465,7 +532,7 @@ def simulated(generator: np.random.Generator, seeds: int, deviation: Array) -> f
 def test_coverage() -> None:
     """How often the interval holds the true correlation, and how often what is false is called supported.
 
-    The documented figures: five seeds, about 85 % for Pearson's. An interval that is not expanded has 75 %.
+    The documented figures: five seeds, about 82 % for Pearson's. An interval that is not expanded has 75 %.
     """
     generator = np.random.default_rng(0)
     x = np.arange(1.0, 10)
@@ -486,8 +553,8 @@ def test_coverage() -> None:
         (means_a, times), (means_b, _) = figure._resampled(a), figure._resampled(b)
         plain = np.quantile(np.repeat(figure._pearson(means_a, means_b), times), [0.025, 0.975])
         narrow += plain[0] <= truth <= plain[1]
-    assert 0.78 <= covered / trials <= 0.92
-    assert narrow / trials <= covered / trials - 0.05
+    assert 0.75 <= covered / trials <= 0.9
+    assert narrow / trials <= covered / trials - 0.03
     assert above / trials <= 0.025
 
 
@@ -496,10 +563,14 @@ def test_what_is_unrelated_is_seldom_supported() -> None:
     generator = np.random.default_rng(0)
     x = np.arange(1.0, 10)
     error = 0.16 + 0.06 * np.exp(-(((x - 3.4) / 1.6) ** 2))
-    flat = x - x.mean()
     bell = error - error.mean()
-    unrelated = 5 + flat - bell * (flat @ bell) / (bell @ bell)
+    for _ in range(1000):
+        unrelated = generator.uniform(-2, 2, len(x))
+        unrelated += 5 - unrelated.mean() - bell * (unrelated @ bell) / (bell @ bell)
+        if abs(stats.spearmanr(error, unrelated).statistic) < 0.02:
+            break
     assert stats.pearsonr(error, unrelated).statistic == pytest.approx(0, abs=1e-12)
+    assert stats.spearmanr(error, unrelated).statistic == pytest.approx(0, abs=0.02)
     supported = sum(
         figure._statistics(simulated(generator, 5, unrelated)).claims[0].verdict == "supported" for _ in range(100)
     )
@@ -550,6 +621,8 @@ def test_figure_shows_what_was_measured(tmp_path: Path) -> None:
     np.testing.assert_allclose(line.get_ydata(), mean)
     ends = np.array([segment[:, 1] for segment in bars.get_segments()])
     np.testing.assert_allclose(ends, np.stack([mean - half, mean + half], axis=1))
+    clean, test = (panels[2].containers[i].lines[0].get_xdata() / WIDTHS for i in (0, 2))
+    np.testing.assert_allclose((clean, 1 / test), 256**-0.009)  # on either side, as far at every width
     dots = [line for line in panels[2].lines if line.get_marker() == "."]
     assert [len(line.get_ydata()) for line in dots] == [5 * len(WIDTHS)] * 3
     for axes in panels:
