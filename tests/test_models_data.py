@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import http.server
 import io
 import itertools
+import lzma
 import os
 import pickle
 import socket
@@ -620,6 +622,29 @@ def test_archives_that_are_cut_off(tmp_path: Path, kind: str, files: Tree) -> No
         refused_file(cut)
 
 
+@pytest.mark.parametrize("packing", ["", "gz", "xz"])
+def test_tar_archives_that_end_between_two_files(tmp_path: Path, packing: str) -> None:
+    """Where a header should be, tarfile takes the end of the file, and a damaged header, for the end of the archive."""
+    content = store(tmp_path, "tar", GOOD).read_bytes()
+    with tarfile.open(tmp_path / "set.tar") as archive:
+        header = archive.getmembers()[-1].offset
+    pack = {"": bytes, "gz": gzip.compress, "xz": lzma.compress}[packing]
+    for number, bad in enumerate([content[:header], content[:header] + b"x" * 512 + content[header + 512 :]]):
+        path = tmp_path / f"{number}.tar.{packing}"
+        path.write_bytes(pack(bad))
+        refused_file(path, "no end-of-archive mark")
+
+
+def test_a_file_that_changes_while_it_is_read(tmp_path: Path) -> None:
+    path = store(tmp_path, "folder", BINARY)
+    with archives.open_tree(path) as tree:
+        [member] = [member for member in tree.members if member.name == "test_batch.bin"]
+        assert tree.read(member) == BINARY["test_batch.bin"]
+        with (path / member.name).open("ab") as stream:
+            stream.write(b"x")
+        refused(lambda: tree.read(member), "test_batch.bin", "were announced")
+
+
 def test_a_flipped_bit_in_a_compressed_archive(tmp_path: Path) -> None:
     for kind in ("tar.gz", "tar.bz2", "tar.xz", "zip"):
         path = store(tmp_path, kind, GOOD)
@@ -714,7 +739,9 @@ def kept_in(cache: Path) -> Path:
     return kept
 
 
-def test_images_are_decoded_once(tmp_path: Path, cache: Path, decodings: list[str]) -> None:
+def test_images_are_decoded_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: Path, decodings: list[str]
+) -> None:
     path = store(tmp_path, "tar.xz", GOOD)
     first = load(str(path))
     assert len(decodings) >= len(GOOD)
@@ -723,6 +750,13 @@ def test_images_are_decoded_once(tmp_path: Path, cache: Path, decodings: list[st
     decodings.clear()
     same(load(str(path)), first)
     assert decodings == []
+    # Another Pillow may decode otherwise.
+    with monkeypatch.context() as patch:
+        patch.setattr(data.metadata, "version", lambda package: f"another {package}")
+        same(load(str(path)), first)
+        assert decodings
+    assert len(list(cache.glob("*.npz"))) == 2
+    decodings.clear()
     # The same file under another name is another data set with the same images.
     renamed = load(str(path.rename(tmp_path / "other.tar.xz")))
     assert (renamed.name, decodings) == ("other.tar.xz", [])
