@@ -117,16 +117,15 @@ PRESETS = {
     # What two cores manage in an hour.
     "cifar10": Sweep(
         architectures=("vgg8_w{w}",),
-        widths=(1, 2, 3, 4, 6, 8, 12, 16),
+        widths=(1, 2, 3, 4, 5, 6, 8, 12),
         seeds=3,
         data="cifar10",
         epochs=100,
         learning_rate=0.1,
         mixed_precision=True,
         train_samples=10_000,
-        points=6,
-        radius=1.0,
-        precision="single",
+        points=12,
+        anchors=4,
         title="VGG8 of width w on 10,000 images of CIFAR-10, 20 % of the training labels wrong",
     ),
     # Sized for an hour of one large GPU.
