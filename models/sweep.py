@@ -10,7 +10,6 @@ is then about epochs.
 
 from __future__ import annotations
 
-import io
 import json
 import multiprocessing
 import os
@@ -24,6 +23,7 @@ from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from models import architectures, data, figure
+from models import architectures, data, figure, results, statistics
 from models.files import write_whole
 from models.train import (
     Experiment,
@@ -248,7 +248,7 @@ class Worker:
         return process.returncode, told, errors
 
     def _row(self, item: Item, exported: Exported, summary: dict[str, Any]) -> dict[str, Any]:
-        """One line of the results, keyed as :data:`models.figure.COLUMNS`."""
+        """One line of the results, keyed as :data:`models.results.COLUMNS`."""
         row = exported.row
         found: dict[str, Any] = {
             "architecture": item.architecture,
@@ -365,9 +365,9 @@ def perform(
                 report(item, done)
         for item, found in _in_processes(sweep, images, folder, workers, device, waiting):
             rows[item] = found
-            figure.write(folder / RESULTS, _ordered(rows))
+            results.write(folder / RESULTS, _ordered(rows))
             report(item, found)
-        figure.write(folder / RESULTS, _ordered(rows))
+        results.write(folder / RESULTS, _ordered(rows))
     return folder / RESULTS
 
 
@@ -440,29 +440,23 @@ def _write_data(sweep: Sweep, images: data.Images, folder: Path) -> None:
         path = folder / f"corrupted_seed{seed}.npy"
         if not path.exists():
             prepared = prepare(sweep.experiment("", seed), images)
-            write_whole(path, _bytes_of(lambda file, array=prepared.corrupted: np.save(file, array)))
+            write_whole(path, partial(np.save, arr=prepared.corrupted))
     path = folder / "data.npz"
     if not path.exists():
         drawn = prepare(sweep.experiment("", 0), images).images
-        arrays = {
+        arrays: dict[str, Any] = {
             "x_train": _channels_last(drawn.train_images),
             "y_train": drawn.train_labels,
             "x_test": _channels_last(drawn.test_images),
             "y_test": drawn.test_labels,
             "classes": np.array(drawn.classes),
         }
-        write_whole(path, _bytes_of(lambda file: np.savez(file, **arrays)))
+        write_whole(path, lambda file: np.savez(file, **arrays))
 
 
 def _channels_last(images: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """Images (N, C, H, W) as files hold them: (N, H, W) if grey, else (N, H, W, C)."""
     return images[:, 0] if images.shape[1] == 1 else images.transpose(0, 2, 3, 1)
-
-
-def _bytes_of(write: Callable[[io.BytesIO], None]) -> bytes:
-    content = io.BytesIO()
-    write(content)
-    return content.getvalue()
 
 
 def _finished(path: Path) -> list[dict[str, Any]] | None:
@@ -471,12 +465,12 @@ def _finished(path: Path) -> list[dict[str, Any]] | None:
         rows = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         return None
-    return rows if isinstance(rows, list) and all(set(row) <= set(figure.COLUMNS) for row in rows) else None
+    return rows if isinstance(rows, list) and all(set(row) <= set(results.COLUMNS) for row in rows) else None
 
 
 def _ordered(rows: dict[Item, list[dict[str, Any]]]) -> list[dict[str, Any]]:
     """All rows by architecture, width, seed and epoch, whoever was ready first."""
-    family = figure.family_of
+    family = results.family_of
     order = sorted(rows, key=lambda item: (family(item.architecture), item.width, item.architecture, item.seed))
     return [row for item in order for row in rows[item]]
 
@@ -486,7 +480,7 @@ def told(item: Item, rows: Sequence[dict[str, Any]]) -> str:
     row = rows[-1]
     measured = [
         f"{group.replace('_', ' ')} {row[f'density_{group}']:.3g}, {row[f'absolute_deviation_{group}']:.3g}"
-        for group in figure.GROUPS
+        for group in results.GROUPS
         if f"density_{group}" in row
     ]
     return (
@@ -502,10 +496,10 @@ def present(folder: Path, sweep: Sweep) -> str:
         ModuleNotFoundError: matplotlib is not installed.
         ValueError: the results are of several widths and several epochs, or damaged.
     """
-    results = figure.read(folder / RESULTS)
-    text = figure.statistics(results).text()
+    table = results.read(folder / RESULTS)
+    text = statistics.compute(table).text()
     write_whole(folder / STATISTICS, text.encode())
-    figure.draw(results, folder / FIGURE, title=sweep.title or None)
+    figure.draw(table, folder / FIGURE, title=sweep.title or None)
     return text
 
 
