@@ -498,7 +498,7 @@ def _judgement(
 ) -> Judgement:
     """Whether all intervals lie above the bound."""
     if any(each.interval is None or each.seeds_interval is None for each in coefficients):
-        reason = "no interval: that needs two seeds, none with a constant curve"
+        reason = "no interval: one seed, or a constant curve"
         return Judgement(group, "cannot be judged", steps, reason)
     supported = all(each.above > bound for each in coefficients)
     return Judgement(group, "supported" if supported else "not supported", steps, "")
@@ -619,7 +619,7 @@ def _text(family: FamilyStatistics) -> str:
 
 
 def _claim_lines(family: FamilyStatistics, claim: Claim) -> list[str]:
-    lines = [f"{claim.verdict.upper()}: {claim.claim}, {_since(family, claim.start)}"]
+    lines = [f"{claim.verdict.upper()}: {claim.claim}{_since(family, claim.start)}"]
     if not claim.groups:
         return [*lines, "  nothing was measured"]
     grows = claim.quantity == "density"
@@ -635,13 +635,12 @@ def _claim_lines(family: FamilyStatistics, claim: Claim) -> list[str]:
 
 
 def _since(family: FamilyStatistics, start: str) -> str:
-    """The range of a claim in words."""
+    """The range of a claim in words; nothing if there is none, which is then the reason that is given."""
     place = family.threshold if start == "threshold" else family.first_minimum
-    name = "interpolation threshold" if start == "threshold" else "first minimum of the test error"
     if place.x is None:
-        return f"from the {name} on"
+        return ""
     left = sum(x >= place.x for x in family.x)
-    return f"from {family.x_column} {place.x:.0f} on ({left} x)"
+    return f", from {family.x_column} {place.x:.0f} on ({left} x)"
 
 
 def _place_lines(family: FamilyStatistics) -> list[str]:
