@@ -301,7 +301,7 @@ def _statistics(curve: Curve) -> FamilyStatistics:
         tuple(deviation_peaks),
         tuple(_values(curve)),
         tuple(correlations),
-        (_follows(curve, correlations), _grows(curve, correlations, threshold)),
+        (_follows(correlations), _grows(curve, correlations, threshold)),
         tuple(notes),
     )
 
@@ -463,14 +463,15 @@ def _pearson(first: Array, second: Array) -> Array:
     return np.clip(products, -1, 1)
 
 
-def _follows(curve: Curve, correlations: Sequence[Correlation]) -> Claim:
+def _follows(correlations: Sequence[Correlation]) -> Claim:
     def judge(each: Correlation) -> Judgement:
         if each.pearson is None or each.spearman is None:
             return Judgement(each.group, "cannot be judged", None, each.reason)
         return _judgement(each.group, (each.pearson, each.spearman), 0.0)
 
-    claim = f"absolute deviation follows the test error over {curve.x_column}"
-    return _claim(claim, "absolute_deviation", "first minimum", correlations, judge)
+    return _claim(
+        "absolute deviation follows the test error", "absolute_deviation", "first minimum", correlations, judge
+    )
 
 
 def _grows(curve: Curve, correlations: Sequence[Correlation], threshold: int) -> Claim:
@@ -489,8 +490,7 @@ def _grows(curve: Curve, correlations: Sequence[Correlation], threshold: int) ->
             return Judgement(each.group, "not supported", (grown, len(steps)), "")
         return _judgement(each.group, (each.spearman,), GROWTH, (grown, len(steps)))
 
-    claim = f"density of regions keeps growing with {curve.x_column}"
-    return _claim(claim, "density", "threshold", correlations, judge)
+    return _claim("density of regions keeps growing", "density", "threshold", correlations, judge)
 
 
 def _judgement(
@@ -585,8 +585,16 @@ def _estimate(value: float | None, interval: Interval | None) -> str:
     return f"{value:.2f}" if interval is None else f"{value:.2f} ({_between(interval)})"
 
 
+def _decimals(value: float, digits: int) -> int:
+    """How many decimals a value has that is written with so many digits."""
+    return max(digits - 1 - math.floor(math.log10(abs(value))), 0) if value else 0
+
+
 def _plus_minus(value: Value | None) -> str:
-    """A mean with as many decimals as its half interval needs for two digits; shares in %, with one at most."""
+    """A mean with three digits, or two of its half interval, whichever is less, but no less than one of that.
+
+    Shares are in %, with one decimal at most.
+    """
     if value is None:
         return ""
     scale = 100 if value.quantity in _SHARES else 1
@@ -594,8 +602,9 @@ def _plus_minus(value: Value | None) -> str:
     half = scale * (value.interval[1] - value.mean) if value.interval else None
     if half is not None and half <= _TIE * abs(average):
         half = 0.0  # the same everywhere, but for rounding
-    size, digits = (half, 2) if half else (abs(average), 3)
-    decimals = max(digits - 1 - math.floor(math.log10(size)), 0) if size > 0 else 0
+    decimals = _decimals(average, 3)
+    if half:
+        decimals = max(min(decimals, _decimals(half, 2)), _decimals(half, 1)) if average else _decimals(half, 2)
     if value.quantity in _SHARES:
         decimals = min(decimals, 1)
     if decimals > 6:
@@ -623,15 +632,24 @@ def _claim_lines(family: FamilyStatistics, claim: Claim) -> list[str]:
     if not claim.groups:
         return [*lines, "  nothing was measured"]
     grows = claim.quantity == "density"
-    rows = [["around", "", "steps up" if grows else "Pearson", "Spearman", ""]]
+    names = [("around", ""), *((_COLUMN[judged.group], judged.verdict) for judged in claim.groups)]
+    rows = [["steps up" if grows else "Pearson", "Spearman", ""]]
     for judged in claim.groups:
         correlation = family.correlation(claim.quantity, judged.group, claim.start)
         steps = f"{judged.steps[0]} of {judged.steps[1]}" if judged.steps else ""
         first = steps if grows else _shown(correlation.pearson)
-        rows.append([_COLUMN[judged.group], judged.verdict, first, _shown(correlation.spearman), judged.reason])
-    if not any(row[2] or row[3] for row in rows[1:]):
-        rows = [[group, verdict, reason] for group, verdict, _, _, reason in rows[1:]]
-    return [*lines, *(f"  {line}" for line in _table(rows))]
+        # A claim that cannot be judged for want of x says so in place of coefficients of too few.
+        rows.append([first, _shown(correlation.spearman), judged.reason] if first else [])
+    measured = [row for row in rows if row]
+    if len(measured) == 1:
+        names, rows = names[1:], rows[1:]
+    table = iter(_table(measured))
+    reasons = ["", *(judged.reason for judged in claim.groups)][-len(rows) :]
+    shown = [next(table) if row else reason for row, reason in zip(rows, reasons, strict=True)]
+    beginnings = [max(len(name[i]) for name in names) for i in range(2)]
+    for name, end in zip(names, shown, strict=True):
+        lines.append(f"  {name[0]:{beginnings[0]}}  {name[1]:{beginnings[1]}}  {end}".rstrip())
+    return lines
 
 
 def _since(family: FamilyStatistics, start: str) -> str:
