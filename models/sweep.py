@@ -541,7 +541,7 @@ def _numbers(text: str, option: str) -> tuple[int, ...]:
 @click.option("--mixed-precision/--no-mixed-precision", default=None, help="Train with bfloat16 where that is safe.")
 @click.option("--keep", metavar="0,1,2,5", help="Export and analyse the networks after these epochs, too.")
 @click.option("--points", type=click.IntRange(min=1), metavar="N", help="Paths around N points of each kind.")
-@click.option("--anchors", type=click.IntRange(min=2), metavar="K", help="Points of a closed path.")
+@click.option("--anchors", type=click.IntRange(min=3), metavar="K", help="Points of a closed path.")
 @click.option("--radius", type=float, metavar="R", help="Pixels by which a closed path moves its image.")
 @click.option("--precision", type=click.Choice(["double", "single"]), help="Of the analysis.")
 @click.option("--title", help="Of the figure.")
