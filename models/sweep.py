@@ -445,9 +445,9 @@ def _in_processes(
 def _grandchildren() -> list[psutil.Process]:
     """The processes that the workers started."""
     found = []
-    for worker in psutil.Process().children():
+    for worker in multiprocessing.active_children():
         with suppress(psutil.NoSuchProcess):
-            found += worker.children()
+            found += psutil.Process(worker.pid).children()
     return found
 
 

@@ -12,6 +12,7 @@ import csv
 import io
 import json
 import time
+import zipfile
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, fields
@@ -372,6 +373,10 @@ def _load_state(path: Path, described: dict[str, Any]) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
+        # torch does not look at the checksums of what it reads.
+        with zipfile.ZipFile(path) as archive:
+            if archive.testzip() is not None:
+                raise zipfile.BadZipFile("the checksum of its content is another")
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         there, here = _flat(state["described"]), _flat(described)
     except Exception as error:
@@ -389,7 +394,8 @@ def _load_state(path: Path, described: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _damaged(path: Path, error: Exception) -> TrainingError:
-    return TrainingError(f"{path} is damaged ({str(error) or type(error).__name__}); delete it to train from the start")
+    told = " ".join(str(error).split()) or type(error).__name__
+    return TrainingError(f"{path} is damaged ({told}); delete it to train from the start")
 
 
 def _flat(described: dict[str, Any]) -> dict[str, Any]:
