@@ -5,7 +5,7 @@
 corrupted labels and around test points (``SWEEP/runs``); ``results.csv`` has a line per network, ``figure.png`` and
 ``statistics.txt`` show what came out. The same command goes on with a sweep that was interrupted; more widths or seeds
 add to it. With ``--keep 0,1,2,5,...`` the networks of these epochs are analysed, too; with one width alone the figure
-is then about epochs.
+is then about epochs, with several it is about the widths at the last one.
 """
 
 from __future__ import annotations
@@ -220,7 +220,9 @@ class Worker:
 
         folder = self.folder / "networks" / item.name
         exported = run(experiment, self.images, folder, device=self.device, report=report, prepared=prepared)
-        rows = [self._row(item, one, self._analyze(item, one)) for one in exported]
+        # The last epoch once, if it is one of those to keep as well.
+        networks = {one.epoch: one for one in exported}.values()
+        rows = [self._row(item, one, self._analyze(item, one)) for one in networks]
         write_whole(folder / _ROWS, json.dumps(rows, indent=1).encode())
         return rows
 
@@ -553,12 +555,14 @@ def present(folder: Path, sweep: Sweep) -> str:
 
     Raises:
         ModuleNotFoundError: matplotlib is not installed.
-        ValueError: the results are of several widths and several epochs, or damaged.
+        ValueError: the results are damaged, or of more families than are shown side by side.
     """
+    # With the epochs of several widths it is about the widths, at the last epoch.
+    x = "width" if len(sweep.widths) > 1 else None
     results = figure.read(folder / RESULTS)
-    text = figure.statistics(results).text()
+    text = figure.statistics(results, x=x).text()
     write_whole(folder / STATISTICS, text.encode())
-    figure.draw(results, folder / FIGURE, title=sweep.title or None)
+    figure.draw(results, folder / FIGURE, x=x, title=sweep.title or None)
     return text
 
 

@@ -386,10 +386,14 @@ def test_tensorboard_shows_every_evaluation_once(tmp_path: Path, monkeypatch: py
     names = {f"{kind}/{split}" for kind in ("loss", "accuracy") for split in ("train", "validation", "test")}
     assert set(log.Tags()["scalars"]) == names | {"accuracy/train_true_labels", "learning_rate"}
     rows = torch.load(folder / "state.pt", weights_only=True)["rows"]
-    for tag, column in (
-        ("loss/train", "train_loss"), ("accuracy/validation", "validation_accuracy"),
-        ("accuracy/test", "test_accuracy"), ("accuracy/train_true_labels", "clean_train_accuracy"), ("learning_rate", "learning_rate"),
-    ):  # fmt: skip
+    columns = {
+        "loss/train": "train_loss",
+        "accuracy/validation": "validation_accuracy",
+        "accuracy/test": "test_accuracy",
+        "accuracy/train_true_labels": "clean_train_accuracy",
+        "learning_rate": "learning_rate",
+    }
+    for tag, column in columns.items():
         scalars = log.Scalars(tag)
         assert [scalar.step for scalar in scalars] == [1, 2, 3, 4]
         assert [scalar.value for scalar in scalars] == pytest.approx([row[column] for row in rows], rel=1e-6)
