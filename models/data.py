@@ -11,7 +11,6 @@ import hashlib
 import io
 import os
 import posixpath
-import tempfile
 import warnings
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -29,6 +28,7 @@ from rich.progress import Progress
 
 from models import cifar
 from models.archives import DataError, Member, Tree, damage, open_tree
+from models.files import write_whole
 
 __all__ = ["DataError", "Held", "Images", "cache_folder", "digits", "load", "symmetric_noise"]
 
@@ -545,10 +545,7 @@ def _write_cache(path: Path, decoded: _Decoded) -> None:
     arrays: dict[str, Any] = {f"{split}_images": decoded.images[split] for split in SPLITS}
     arrays |= {f"{split}_labels": decoded.labels[split] for split in SPLITS}
     with contextlib.suppress(OSError):
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                np.savez(file, **arrays, classes=np.array(decoded.classes), jpeg=np.array(decoded.jpeg))
-            os.replace(name, path)
-        finally:
-            Path(name).unlink(missing_ok=True)
+        write_whole(
+            path,
+            lambda file: np.savez(file, **arrays, classes=np.array(decoded.classes), jpeg=np.array(decoded.jpeg)),
+        )

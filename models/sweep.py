@@ -10,7 +10,6 @@ is then about epochs, with several it is about the widths at the last one.
 
 from __future__ import annotations
 
-import io
 import json
 import multiprocessing
 import os
@@ -24,6 +23,7 @@ from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from models import architectures, data, figure
+from models import architectures, data, figure, results, statistics
 from models.data import Images
 from models.files import write_whole
 from models.train import (
@@ -272,7 +272,7 @@ class Worker:
         return process.returncode, told, errors
 
     def _row(self, item: Item, exported: Exported, summary: dict[str, Any]) -> dict[str, Any]:
-        """One line of the results, keyed as :data:`models.figure.COLUMNS`."""
+        """One line of the results, keyed as :data:`models.results.COLUMNS`."""
         row = exported.row
         found: dict[str, Any] = {
             "architecture": item.architecture,
@@ -402,9 +402,9 @@ def perform(
         with closing(_in_processes(sweep, images, folder, workers, device, waiting)) as ready:
             for item, found in ready:
                 rows[item] = found
-                figure.write(folder / RESULTS, _ordered(rows))
+                results.write(folder / RESULTS, _ordered(rows))
                 report(item, found)
-        figure.write(folder / RESULTS, _ordered(rows))
+        results.write(folder / RESULTS, _ordered(rows))
     return folder / RESULTS
 
 
@@ -493,29 +493,23 @@ def _write_data(sweep: Sweep, images: Images, folder: Path) -> None:
         path = folder / f"corrupted_seed{seed}.npy"
         if not path.exists():
             prepared = prepare(sweep.experiment("", seed), images)
-            write_whole(path, _bytes_of(lambda file, array=prepared.corrupted: np.save(file, array)))
+            write_whole(path, partial(np.save, arr=prepared.corrupted))
     path = folder / "data.npz"
     if not path.exists():
         drawn = prepare(sweep.experiment("", 0), images).images
-        arrays = {
+        arrays: dict[str, Any] = {
             "x_train": _channels_last(drawn.train_images),
             "y_train": drawn.train_labels,
             "x_test": _channels_last(drawn.test_images),
             "y_test": drawn.test_labels,
             "classes": np.array(drawn.classes),
         }
-        write_whole(path, _bytes_of(lambda file: np.savez(file, **arrays)))
+        write_whole(path, lambda file: np.savez(file, **arrays))
 
 
 def _channels_last(images: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """Images (N, C, H, W) as files hold them: (N, H, W) if grey, else (N, H, W, C)."""
     return images[:, 0] if images.shape[1] == 1 else images.transpose(0, 2, 3, 1)
-
-
-def _bytes_of(write: Callable[[io.BytesIO], None]) -> bytes:
-    content = io.BytesIO()
-    write(content)
-    return content.getvalue()
 
 
 def _finished(path: Path) -> list[dict[str, Any]] | None:
@@ -524,14 +518,14 @@ def _finished(path: Path) -> list[dict[str, Any]] | None:
         rows = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         return None
-    if not rows or not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+    if not rows or not isinstance(rows, list):
         return None
-    return rows if isinstance(rows, list) and all(set(row) <= set(figure.COLUMNS) for row in rows) else None
+    return rows if all(isinstance(row, dict) and set(row) <= set(results.COLUMNS) for row in rows) else None
 
 
 def _ordered(rows: dict[Item, list[dict[str, Any]]]) -> list[dict[str, Any]]:
     """All rows by architecture, width, seed and epoch, whoever was ready first."""
-    family = figure.family_of
+    family = results.family_of
     order = sorted(rows, key=lambda item: (family(item.architecture), item.width, item.architecture, item.seed))
     return [row for item in order for row in rows[item]]
 
@@ -541,7 +535,7 @@ def told(item: Item, rows: Sequence[dict[str, Any]]) -> str:
     row = rows[-1]
     measured = [
         f"{group.replace('_', ' ')} {row[f'density_{group}']:.3g}, {row[f'absolute_deviation_{group}']:.3g}"
-        for group in figure.GROUPS
+        for group in results.GROUPS
         if row.get(f"density_{group}") is not None
     ]
     return (
@@ -559,10 +553,10 @@ def present(folder: Path, sweep: Sweep) -> str:
     """
     # With the epochs of several widths it is about the widths, at the last epoch.
     x = "width" if len(sweep.widths) > 1 else None
-    results = figure.read(folder / RESULTS)
-    text = figure.statistics(results, x=x).text()
+    table = results.read(folder / RESULTS)
+    text = statistics.compute(table, x=x).text()
     write_whole(folder / STATISTICS, text.encode())
-    figure.draw(results, folder / FIGURE, x=x, title=sweep.title or None)
+    figure.draw(table, folder / FIGURE, x=x, title=sweep.title or None)
     return text
 
 
