@@ -15,6 +15,8 @@ import onnx
 import onnxruntime
 import torch
 
+from models.files import write_whole
+
 OPSET = 18  # what torch's exporter emits natively; any other goes through a version converter
 METADATA_PREFIX = "lronnx."
 
@@ -29,6 +31,8 @@ def export_onnx(
     metadata: Mapping[str, Any],
 ) -> None:
     """Write ``module`` (in evaluation mode) to ``path``, weights inside, the first dimension dynamic.
+
+    The file is written whole or not at all.
 
     ``sample``: float32 (N, ...) with N >= 2, since the exporter would take a 1 for a constant.
     ``metadata``: written to the model's ``metadata_props`` with the prefix ``lronnx.``; strings as they
@@ -56,15 +60,24 @@ def export_onnx(
     assert program is not None  # None is what the former exporter returns
     model = program.model_proto
     strip_provenance(model)
-    onnx.helper.set_model_props(
-        model,
-        {
-            METADATA_PREFIX + key: value if isinstance(value, str) else json.dumps(value)
-            for key, value in metadata.items()
-        },
-    )
+    onnx.helper.set_model_props(model, _properties(metadata))
     onnx.checker.check_model(model, full_check=True)
-    path.write_bytes(model.SerializeToString(deterministic=True))
+    write_whole(path, model.SerializeToString(deterministic=True))
+
+
+def is_described_by(path: Path, metadata: Mapping[str, Any]) -> bool:
+    """Whether there is an ONNX file at ``path`` that :func:`export_onnx` wrote with just this metadata."""
+    try:
+        model = onnx.load(path)
+    except Exception:  # protobuf's error has no public name
+        return False
+    return {entry.key: entry.value for entry in model.metadata_props} == _properties(metadata)
+
+
+def _properties(metadata: Mapping[str, Any]) -> dict[str, str]:
+    return {
+        METADATA_PREFIX + key: value if isinstance(value, str) else json.dumps(value) for key, value in metadata.items()
+    }
 
 
 @contextmanager
@@ -94,17 +107,22 @@ def strip_provenance(model: onnx.ModelProto) -> None:
 
 
 def parity(module: torch.nn.Module, path: Path, inputs: torch.Tensor) -> float:
-    """Largest absolute difference between ``module`` and the file, run by onnxruntime.
+    """Largest absolute difference between ``module`` and the file, run by onnxruntime; nan if any of both is nan.
 
     ``inputs``: float32 (N, ...). The file is run with all N rows at once and with the first row alone,
     so that a batch frozen by the export shows.
+
+    Raises:
+        ValueError: the file's output is of another shape than the module's.
     """
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     [declared] = session.get_inputs()
     with torch.no_grad():
         expected = module(inputs).numpy()
-    worst = 0.0
+    differences = []
     for rows in (len(inputs), 1):
         [actual] = session.run(None, {declared.name: inputs[:rows].numpy()})
-        worst = max(worst, float(np.abs(actual - expected[:rows]).max()))
-    return worst
+        if actual.shape != expected[:rows].shape:
+            raise ValueError(f"{path}: the output is of {actual.shape}, not of {expected[:rows].shape}")
+        differences.append(np.abs(actual - expected[:rows]).max())
+    return float(np.max(differences))

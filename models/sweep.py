@@ -5,7 +5,7 @@
 corrupted labels and around test points (``SWEEP/runs``); ``results.csv`` has a line per network, ``figure.png`` and
 ``statistics.txt`` show what came out. The same command goes on with a sweep that was interrupted; more widths or seeds
 add to it. With ``--keep 0,1,2,5,...`` the networks of these epochs are analysed, too; with one width alone the figure
-is then about epochs.
+is then about epochs, with several it is about the widths at the last one.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from pathlib import Path
@@ -36,11 +36,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from models import architectures, data, figure, results, statistics
+from models.data import Images
 from models.files import write_whole
 from models.train import (
     Experiment,
     Exported,
+    ExportFailed,
     Refused,
+    check_installed,
     choose_device,
     epochs_of,
     prepare,
@@ -58,9 +61,11 @@ class Sweep:
     """What is trained and how it is analysed; a preset is one of these.
 
     ``architectures``: names with ``{w}`` for the width. ``points``: so many paths around points of each kind.
-    ``anchors``, ``radius``: of the closed paths, points of the circle and pixels to move by. ``estimate``: walk only
-    this fraction of every segment, and estimate the whole. The rest as for :class:`models.train.Experiment` and
-    :class:`models.training.Recipe`.
+    ``anchors``, ``radius``: of the closed paths, points of the circle and pixels to move by. ``precision``: of the
+    analysis. The rest as for :class:`models.train.Experiment` and :class:`models.training.Recipe`.
+
+    Raises:
+        TrainingError: an architecture without ``{w}``, or one that is named twice; a radius that is none.
     """
 
     architectures: tuple[str, ...]
@@ -88,6 +93,17 @@ class Sweep:
     precision: str = "double"
     title: str = ""
 
+    def __post_init__(self) -> None:
+        for template in self.architectures:
+            if "{w}" not in template:
+                raise TrainingError(
+                    f"--architecture '{template}' is the same for every width: write {{w}} where the width stands"
+                )
+        if len(set(self.architectures)) < len(self.architectures):
+            raise TrainingError(f"--architecture names one twice: {', '.join(self.architectures)}")
+        if not 0 < self.radius < float("inf"):
+            raise TrainingError(f"--radius is {self.radius}: it must be a number of pixels above 0")
+
     def experiment(self, architecture: str, seed: int) -> Experiment:
         """One training of the sweep."""
         own = {one.name for one in fields(self)}
@@ -97,7 +113,7 @@ class Sweep:
             self.keep,
         )  # fmt: skip
 
-    def identity(self, images: data.Images) -> dict[str, Any]:
+    def identity(self, images: Images) -> dict[str, Any]:
         """What must be the same for a sweep to be gone on with: all but what only adds networks to it."""
         free = {"architectures", "widths", "seeds", "title", "data"}
         described = {name: value for name, value in asdict(self).items() if name not in free}
@@ -184,12 +200,11 @@ class Worker:
     ``stopping`` tells, between two epochs and twice a second while an analysis runs, whether to give up.
     """
 
-    def __init__(
-        self, sweep: Sweep, images: data.Images, folder: Path, device: str, stopping: Callable[[], bool]
-    ) -> None:
+    def __init__(self, sweep: Sweep, images: Images, folder: Path, device: str, stopping: Callable[[], bool]) -> None:
         self.sweep, self.images, self.folder = sweep, images, folder
         self.device = choose_device(device)
         self.stopping = stopping
+        self.analysis: subprocess.Popen[str] | None = None
 
     def __call__(self, item: Item) -> list[dict[str, Any]]:
         """Train, export and analyse; the rows of the results, one per exported network.
@@ -205,7 +220,9 @@ class Worker:
 
         folder = self.folder / "networks" / item.name
         exported = run(experiment, self.images, folder, device=self.device, report=report, prepared=prepared)
-        rows = [self._row(item, one, self._analyze(item, one)) for one in exported]
+        # The last epoch once, if it is one of those to keep as well.
+        networks = {one.epoch: one for one in exported}.values()
+        rows = [self._row(item, one, self._analyze(item, one)) for one in networks]
         write_whole(folder / _ROWS, json.dumps(rows, indent=1).encode())
         return rows
 
@@ -223,6 +240,8 @@ class Worker:
             if len(np.load(corrupted)):
                 command += ["--corrupted-samples", sweep.points]
         code, told, errors = self._watched([str(part) for part in command])
+        if code != 0 and self.stopping():
+            raise Interrupted  # whoever told the sweep to stop told the analysis, too
         if code != 0:
             raise AnalysisFailed(
                 f"the analysis of {exported.path} ended with exit code {code}:\n{errors.strip()[-2000:]}\nthe command: "
@@ -232,7 +251,10 @@ class Worker:
 
     def _watched(self, command: list[str]) -> tuple[int, str, str]:
         """Run a command, but terminate it once the sweep is told to stop: exit code, stdout, stderr."""
+        if self.stopping():
+            raise Interrupted
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            self.analysis = process
             try:
                 while True:
                     try:
@@ -245,6 +267,8 @@ class Worker:
                 process.terminate()
                 process.communicate()
                 raise
+            finally:
+                self.analysis = None
         return process.returncode, told, errors
 
     def _row(self, item: Item, exported: Exported, summary: dict[str, Any]) -> dict[str, Any]:
@@ -270,16 +294,16 @@ class Worker:
 
 def measured_groups(summary: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """The groups of a study's summary by the names that the results use."""
-    groups: dict[str, dict[str, Any]] = {}
-    for one in summary["groups"]["split_and_corrupted"]:
-        if one["split"] == "train":
-            groups["train_corrupted" if one["corrupted"] else "train_clean"] = one
-    for one in summary["groups"]["split"]:
-        if one["split"] == "test":
-            groups["test"] = one
-        elif one["split"] == "train" and not groups:
-            groups["train_clean"] = one  # without noise nobody told which labels are wrong: none is
-    return groups
+    found = summary["groups"]
+    groups = {
+        "train_corrupted" if one["corrupted"] else "train_clean": one
+        for one in found["split_and_corrupted"]
+        if one["split"] == "train"
+    }
+    splits = {one["split"]: one for one in found["split"]}
+    if not groups:
+        groups["train_clean"] = splits["train"]  # without noise nobody told which labels are wrong: none is
+    return groups | {"test": splits["test"]}
 
 
 def _measures(group: dict[str, Any], segments: int) -> dict[str, float | None]:
@@ -299,10 +323,12 @@ def _measures(group: dict[str, Any], segments: int) -> dict[str, float | None]:
 _worker: Worker | None = None
 
 
-def _start_worker(sweep: Sweep, images: data.Images, folder: Path, device: str, stop: Any) -> None:
+def _start_worker(sweep: Sweep, images: Images, folder: Path, device: str, stop: Any) -> None:
     """Make this process a worker: it leaves Ctrl-C to the process that started it, and ends with it."""
     global _worker
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # The pool terminates its workers when one of them dies.
+    signal.signal(signal.SIGTERM, _end_worker)
     torch.set_num_threads(1)
     parent = multiprocessing.parent_process()
     assert parent is not None
@@ -316,7 +342,14 @@ def _start_worker(sweep: Sweep, images: data.Images, folder: Path, device: str, 
         os._exit(1)
 
     threading.Thread(target=follow, daemon=True).start()
-    _worker = Worker(sweep, images, folder, device, lambda: stop.is_set() or gone.is_set())
+    _worker = Worker(sweep, images, folder, device, lambda: bool(stop.value) or gone.is_set())
+
+
+def _end_worker(_signal: int, _frame: object) -> None:
+    """End this process at once, and the analysis that it waits for."""
+    if _worker is not None and _worker.analysis is not None:
+        _worker.analysis.terminate()
+    os._exit(128 + signal.SIGTERM)
 
 
 def _work(item: Item) -> list[dict[str, Any]] | None:
@@ -325,11 +358,13 @@ def _work(item: Item) -> list[dict[str, Any]] | None:
         return _worker(item)
     except Interrupted:
         return None
+    except TrainingError as error:
+        raise TrainingError(f"{item.name}: {error}") from error
 
 
 def perform(
     sweep: Sweep,
-    images: data.Images,
+    images: Images,
     folder: Path,
     *,
     workers: int,
@@ -342,13 +377,13 @@ def perform(
 
     Raises:
         TrainingError: the folder holds another sweep, another process writes to it, or a training fails.
+        ExportFailed: an exported network computes something else than it should.
         AnalysisFailed: an analysis fails.
         KeyboardInterrupt: after the workers have stopped; what they were at goes on from its last saved state.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(folder / ".lock")
     try:
-        lock.acquire(timeout=0)
+        lock = filelock.FileLock(folder / ".lock").acquire(timeout=0)
     except filelock.Timeout:
         raise TrainingError(f"another process is at work in {folder}; wait for it, or give another folder") from None
     with lock:
@@ -363,41 +398,59 @@ def perform(
             else:
                 rows[item] = done
                 report(item, done)
-        for item, found in _in_processes(sweep, images, folder, workers, device, waiting):
-            rows[item] = found
-            results.write(folder / RESULTS, _ordered(rows))
-            report(item, found)
+        # Closed whatever happens here: the workers would go on until nobody knew of them any more.
+        with closing(_in_processes(sweep, images, folder, workers, device, waiting)) as ready:
+            for item, found in ready:
+                rows[item] = found
+                results.write(folder / RESULTS, _ordered(rows))
+                report(item, found)
         results.write(folder / RESULTS, _ordered(rows))
     return folder / RESULTS
 
 
 def _in_processes(
-    sweep: Sweep, images: data.Images, folder: Path, workers: int, device: str, waiting: Sequence[Item]
-) -> Iterator[tuple[Item, list[dict[str, Any]]]]:
+    sweep: Sweep, images: Images, folder: Path, workers: int, device: str, waiting: Sequence[Item]
+) -> Generator[tuple[Item, list[dict[str, Any]]]]:
     if not waiting:
         return
     # Spawned, since neither CUDA nor threads survive a fork.
     context = multiprocessing.get_context("spawn")
-    stop = context.Event()
+    # Not an Event, which a worker that is killed could leave locked.
+    stop = context.RawValue("b", 0)
     pool = ProcessPoolExecutor(
         min(workers, len(waiting)), context, initializer=_start_worker, initargs=(sweep, images, folder, device, stop)
     )
+    analyses: list[psutil.Process] = []
     try:
         with _terminated_like_interrupted():
             futures = {pool.submit(_work, item): item for item in waiting}
             while futures:
-                for future in wait(futures, return_when=FIRST_COMPLETED).done:
+                analyses = _grandchildren()
+                for future in wait(futures, timeout=1, return_when=FIRST_COMPLETED).done:
                     item, found = futures.pop(future), future.result()
                     assert found is not None, "nobody told the workers to stop"
                     yield item, found
     except BrokenProcessPool:
+        # That of a worker that was killed would go on, and keep the next one out of its folder.
+        for process in analyses:
+            with suppress(psutil.NoSuchProcess):
+                process.terminate()
         raise TrainingError(
             "a worker process died, killed or out of memory; the same command goes on, perhaps with fewer --workers"
         ) from None
     finally:
         # Whatever ended the loop, a worker is not to begin with, or go on with, anything.
-        stop.set()
+        stop.value = 1
         pool.shutdown(cancel_futures=True)
+
+
+def _grandchildren() -> list[psutil.Process]:
+    """The processes that the workers started."""
+    found = []
+    for worker in multiprocessing.active_children():
+        with suppress(psutil.NoSuchProcess):
+            found += psutil.Process(worker.pid).children()
+    return found
 
 
 @contextmanager
@@ -417,7 +470,7 @@ def _terminated_like_interrupted() -> Iterator[None]:
         signal.signal(signal.SIGTERM, former)
 
 
-def _check_settings(sweep: Sweep, images: data.Images, folder: Path) -> None:
+def _check_settings(sweep: Sweep, images: Images, folder: Path) -> None:
     """Refuse a folder whose networks were trained or analysed otherwise; note how these are."""
     path = folder / SETTINGS
     identity = sweep.identity(images)
@@ -434,7 +487,7 @@ def _check_settings(sweep: Sweep, images: data.Images, folder: Path) -> None:
         write_whole(path, json.dumps(identity, indent=1).encode())
 
 
-def _write_data(sweep: Sweep, images: data.Images, folder: Path) -> None:
+def _write_data(sweep: Sweep, images: Images, folder: Path) -> None:
     """Write the images that are trained and tested with, and per seed which labels are wrong, for the analysis."""
     for seed in range(sweep.seeds):
         path = folder / f"corrupted_seed{seed}.npy"
@@ -465,7 +518,9 @@ def _finished(path: Path) -> list[dict[str, Any]] | None:
         rows = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         return None
-    return rows if isinstance(rows, list) and all(set(row) <= set(results.COLUMNS) for row in rows) else None
+    if not rows or not isinstance(rows, list):
+        return None
+    return rows if all(isinstance(row, dict) and set(row) <= set(results.COLUMNS) for row in rows) else None
 
 
 def _ordered(rows: dict[Item, list[dict[str, Any]]]) -> list[dict[str, Any]]:
@@ -481,7 +536,7 @@ def told(item: Item, rows: Sequence[dict[str, Any]]) -> str:
     measured = [
         f"{group.replace('_', ' ')} {row[f'density_{group}']:.3g}, {row[f'absolute_deviation_{group}']:.3g}"
         for group in results.GROUPS
-        if f"density_{group}" in row
+        if row.get(f"density_{group}") is not None
     ]
     return (
         f"{item.name}: error: train {1 - row['train_accuracy']:.1%}, test {1 - row['test_accuracy']:.1%}; density, "
@@ -494,12 +549,14 @@ def present(folder: Path, sweep: Sweep) -> str:
 
     Raises:
         ModuleNotFoundError: matplotlib is not installed.
-        ValueError: the results are of several widths and several epochs, or damaged.
+        ValueError: the results are damaged, or of more families than are shown side by side.
     """
+    # With the epochs of several widths it is about the widths, at the last epoch.
+    x = "width" if len(sweep.widths) > 1 else None
     table = results.read(folder / RESULTS)
-    text = statistics.compute(table).text()
+    text = statistics.compute(table, x=x).text()
     write_whole(folder / STATISTICS, text.encode())
-    figure.draw(table, folder / FIGURE, title=sweep.title or None)
+    figure.draw(table, folder / FIGURE, x=x, title=sweep.title or None)
     return text
 
 
@@ -537,7 +594,7 @@ def _numbers(text: str, option: str) -> tuple[int, ...]:
 @click.option("--weight-decay", type=float, metavar="D", help="Of all weights.")
 @click.option("--schedule", type=click.Choice(SCHEDULES), help="Of the learning rate.")
 @click.option("--crop", type=int, metavar="PIXELS", help="Augment: move images by up to so many pixels.")
-@click.option("--flip/--no-flip", default=None, help="Augment: mirror every other image.")
+@click.option("--flip/--no-flip", default=None, help="Augment: mirror images, or not, by chance.")
 @click.option("--mixed-precision/--no-mixed-precision", default=None, help="Train with bfloat16 where that is safe.")
 @click.option("--keep", metavar="0,1,2,5", help="Export and analyse the networks after these epochs, too.")
 @click.option("--points", type=click.IntRange(min=1), metavar="N", help="Paths around N points of each kind.")
@@ -567,35 +624,39 @@ def main(
     So many networks are trained and analysed at a time as there are cores, or four on a GPU.
     """
     console = Console(stderr=True, highlight=False)
-    sweep = replace(PRESETS[preset], **{name: value for name, value in chosen.items() if value not in (None, ())})
-    if widths is not None:
-        sweep = replace(sweep, widths=_numbers(widths, "--widths"))
-    if keep is not None:
-        sweep = replace(sweep, keep=epochs_of(keep, sweep.epochs))
-    if sweep != PRESETS[preset] and chosen["title"] is None:
-        sweep = replace(sweep, title="")  # the preset's would not be true
     try:
+        check_installed("onnxscript", "matplotlib")
+        sweep = replace(PRESETS[preset], **{name: value for name, value in chosen.items() if value not in (None, ())})
+        if widths is not None:
+            sweep = replace(sweep, widths=_numbers(widths, "--widths"))
+        if keep is not None:
+            sweep = replace(sweep, keep=epochs_of(keep, sweep.epochs))
+        if sweep != PRESETS[preset] and chosen["title"] is None:
+            sweep = replace(sweep, title="")  # the preset's would not be true
         images = data.load(sweep.data, folder=data_folder, download=download)
         shape = images.train_images.shape[1:]
         for item in items(sweep):
-            architectures.build(item.architecture, shape, len(images.classes))
+            with torch.device("meta"):  # which takes no memory
+                architectures.build(item.architecture, shape, len(images.classes))
             sweep.experiment(item.architecture, item.seed)
         kind = choose_device(device).type
         workers = workers or (_AT_A_TIME_ON_GPU if kind == "cuda" else psutil.cpu_count(logical=False) or 1)
-        console.print(f"{images.name}: {images.provenance}")
+        console.print(f"{images.name}: {images.provenance}", markup=False, soft_wrap=True)
         _perform_with_progress(sweep, images, folder, workers, kind, console)
         text = present(folder, sweep)
-    except (architectures.UnknownArchitecture, AnalysisFailed, ModuleNotFoundError, ValueError, OSError) as error:
+    except (AnalysisFailed, ExportFailed, torch.OutOfMemoryError, ModuleNotFoundError, ValueError, OSError) as error:
         raise Refused(str(error)) from error
     except KeyboardInterrupt:
         console.print("interrupted; the same command goes on")
         sys.exit(130)
     click.echo(text, nl=False)
-    console.print(f"wrote {folder / RESULTS}, {folder / FIGURE} and {folder / STATISTICS}")
+    console.print(
+        f"wrote {folder / RESULTS}, {folder / FIGURE} and {folder / STATISTICS}", markup=False, soft_wrap=True
+    )
 
 
 def _perform_with_progress(
-    sweep: Sweep, images: data.Images, folder: Path, workers: int, device: str, console: Console
+    sweep: Sweep, images: Images, folder: Path, workers: int, device: str, console: Console
 ) -> None:
     begun = time.monotonic()
     columns = (TextColumn("networks"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
@@ -603,7 +664,7 @@ def _perform_with_progress(
         bar = progress.add_task("", total=len(items(sweep)))
 
         def report(item: Item, rows: list[dict[str, Any]]) -> None:
-            console.print(told(item, rows))
+            console.print(told(item, rows), markup=False, soft_wrap=True)
             progress.advance(bar)
 
         perform(sweep, images, folder, workers=workers, device=device, report=report)

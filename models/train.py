@@ -6,6 +6,7 @@ with ``--keep``, ``log.csv`` with a line for every evaluation, and ``state.pt``,
 
 from __future__ import annotations
 
+import importlib.util
 import math
 import sys
 from collections.abc import Callable
@@ -21,7 +22,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import nn
 
 from models import architectures, data
-from models.export import export_onnx, parity
+from models.data import Images
+from models.export import export_onnx, is_described_by, parity
 from models.training import SCHEDULES, Normalize, Recipe, Row, Split, TrainingError, fit
 
 MODEL = "model.onnx"
@@ -50,7 +52,7 @@ class Experiment:
     seed: int = 0
     keep: tuple[int, ...] = ()
 
-    def identity(self, images: data.Images) -> dict[str, Any]:
+    def identity(self, images: Images) -> dict[str, Any]:
         """What must be the same for a training to be gone on with, beside the recipe."""
         return {
             "architecture": self.architecture,
@@ -114,11 +116,12 @@ def run(
 ) -> list[Exported]:
     """Train and export; what is there already is not done again. Returns the kept epochs' networks, then the last.
 
-    ``images``: the whole data set, of which the experiment draws.
+    ``images``: the whole data set, of which the experiment draws. A file of another training, which is there if only
+    the state was deleted, is replaced.
 
     Raises:
         architectures.UnknownArchitecture, data.DataError, TrainingError: see there.
-        RuntimeError: an exported file computes something else than the network.
+        ExportFailed: an exported file computes something else than the network.
     """
     prepared = prepared or prepare(experiment, images)
     images = prepared.images
@@ -137,8 +140,9 @@ def run(
         keep=experiment.keep,
         report=report,
     )
-    network = network.to("cpu", memory_format=torch.contiguous_format)
-    last = network.state_dict()
+    network = network.to("cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    # Not what the network goes on to hold: loading writes to the tensors that state_dict gives out.
+    last = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     exported = []
     for epoch, weights in sorted(trained.checkpoints.items()):
         network.load_state_dict(weights)
@@ -150,10 +154,22 @@ def run(
 
 
 def initialized(architecture: str, shape: architectures.Shape, classes: int, seed: int) -> nn.Module:
-    """A network whose initial weights depend on nothing but these; torch's generator is left as it was."""
+    """A network whose initial weights depend on nothing but these; torch's generator is left as it was.
+
+    Raises:
+        architectures.UnknownArchitecture: there is no such network.
+        TrainingError: it is too large for the memory.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return architectures.build(architecture, shape, classes)
+        try:
+            return architectures.build(architecture, shape, classes)
+        except RuntimeError as error:
+            raise TrainingError(f"{architecture} cannot be held in memory: {error}") from error
+
+
+class ExportFailed(RuntimeError):
+    """An exported file that computes something else than the network."""
 
 
 def _export(network: nn.Module, path: Path, row: Row, experiment: Experiment, prepared: Prepared) -> Exported:
@@ -161,27 +177,37 @@ def _export(network: nn.Module, path: Path, row: Row, experiment: Experiment, pr
     shape = images.train_images.shape[1:]
     inputs = torch.from_numpy(images.normalized(images.test_images[:_PARITY_IMAGES]))
     parameters, units = architectures.parameters(network), architectures.relus(network, shape)
-    if not path.exists():
+    metadata = describe(row, experiment, prepared, parameters, units)
+    difference = _difference_of_existing(network.eval(), path, metadata, inputs)
+    if not difference <= _RELATIVE_TOLERANCE:
         # Under another name until it is known to compute the same.
         partial = path.with_name(f".{path.name}")
         export_onnx(
-            network.eval(),
+            network,
             inputs[:1].repeat(2, 1, 1, 1),
             partial,
             input_name="image",
             output_name="logits",
-            metadata=describe(row, experiment, prepared, parameters, units),
+            metadata=metadata,
         )
         difference = relative_parity(network, partial, inputs)
         if not difference <= _RELATIVE_TOLERANCE:
-            raise RuntimeError(
+            raise ExportFailed(
                 f"{partial}: onnxruntime's logits differ from torch's by {difference:.2e} of the largest, more than "
                 f"{_RELATIVE_TOLERANCE:.0e}"
             )
         partial.replace(path)
-    else:
-        difference = relative_parity(network, path, inputs)
     return Exported(path, row.epoch, row, parameters, units, difference)
+
+
+def _difference_of_existing(network: nn.Module, path: Path, metadata: dict[str, Any], inputs: torch.Tensor) -> float:
+    """As :func:`relative_parity`; nan if there is no such file, or if it is damaged or described otherwise."""
+    if not is_described_by(path, metadata):
+        return math.nan
+    try:
+        return relative_parity(network, path, inputs)
+    except Exception:  # onnxruntime's errors have no base of their own
+        return math.nan
 
 
 def relative_parity(network: nn.Module, path: Path, inputs: torch.Tensor) -> float:
@@ -249,8 +275,21 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def check_installed(*packages: str) -> None:
+    """See to it before hours of training that what their end needs is there.
+
+    Raises:
+        TrainingError: a package is not installed.
+    """
+    for package in packages:
+        if importlib.util.find_spec(package) is None:
+            raise TrainingError(f"the package {package} is not installed: pip install '.[train]'")
+
+
 def open_tensorboard(folder: Path) -> Callable[[Row], None]:
-    """What writes an evaluation to a TensorBoard log in this folder.
+    """What writes an evaluation to a TensorBoard log in this folder, which the first evaluation begins.
+
+    Of a training that was interrupted and goes on, TensorBoard shows every epoch once.
 
     Raises:
         TrainingError: tensorboard is not installed.
@@ -259,9 +298,11 @@ def open_tensorboard(folder: Path) -> Callable[[Row], None]:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise TrainingError(f"--tensorboard needs the package tensorboard ({error}): pip install '.[train]'") from error
-    writer = SummaryWriter(str(folder))
+    writer: SummaryWriter | None = None
 
     def write(row: Row) -> None:
+        nonlocal writer
+        writer = writer or SummaryWriter(str(folder), purge_step=row.epoch)
         for split in ("train", "validation", "test"):
             for kind in ("loss", "accuracy"):
                 value = getattr(row, f"{split}_{kind}")
@@ -342,7 +383,7 @@ def epochs_of(text: str | None, last: int) -> tuple[int, ...]:
     metavar="PIXELS",
     help="Augment: move images by up to so many pixels.",
 )
-@click.option("--flip", is_flag=True, help="Augment: mirror every other image.")
+@click.option("--flip", is_flag=True, help="Augment: mirror images, or not, by chance.")
 @click.option("--stop-at", type=float, metavar="ACCURACY", help="End at this accuracy on the training labels.")
 @click.option("--evaluate-every", type=int, default=1, show_default=True, metavar="EPOCHS")
 @click.option("--keep", metavar="0,1,2,5", help="Export the network after these epochs, too (0: before training).")
@@ -389,6 +430,7 @@ def main(
     """
     console = Console(stderr=True)
     try:
+        check_installed("onnxscript")
         chosen = Recipe(seed=seed, **recipe)
         if threads:
             torch.set_num_threads(threads)
@@ -397,10 +439,17 @@ def main(
             epochs_of(keep, chosen.epochs),
         )  # fmt: skip
         images = data.load(spec, folder=data_folder, download=download)
-        console.print(f"{images.name}: {images.provenance}", highlight=False)
+        console.print(f"{images.name}: {images.provenance}", highlight=False, markup=False, soft_wrap=True)
         log = open_tensorboard(folder / "tensorboard") if tensorboard else None
         exported = _run_with_progress(experiment, images, folder, choose_device(device), log, console)
-    except (architectures.UnknownArchitecture, data.DataError, TrainingError, OSError) as error:
+    except (
+        architectures.UnknownArchitecture,
+        data.DataError,
+        TrainingError,
+        ExportFailed,
+        OSError,
+        torch.OutOfMemoryError,
+    ) as error:
         raise Refused(str(error)) from error
     except KeyboardInterrupt:
         console.print("interrupted; the same command goes on")

@@ -12,6 +12,7 @@ import csv
 import io
 import json
 import time
+import zipfile
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, fields
@@ -41,8 +42,9 @@ class Recipe:
     """How a network is trained: stochastic gradient descent with momentum on the cross-entropy.
 
     ``schedule``: the learning rate stays (``constant``), is divided by ten when a half and three quarters of the
-    epochs are done (``steps``), or falls to zero along half a cosine, step by step (``cosine``). ``crop``: images are
-    moved by up to so many pixels either way, black where nothing is left; ``flip``: every other one is mirrored.
+    epochs are done (``steps``), or falls to zero along half a cosine, step by step (``cosine``). ``weight_decay``: of
+    all parameters. ``crop``: images are moved by up to so many pixels either way, black where nothing is left;
+    ``flip``: they are mirrored with probability 1/2; both are drawn anew whenever an image is used.
     ``stop_at``: training ends after the first evaluation with this accuracy on the training labels, in [0, 1].
     ``evaluate_every``: epochs between evaluations; the last epoch is always evaluated. ``mixed_precision``: forward
     passes of training in bfloat16 where torch deems it safe. ``seed``: of the order and of the augmentation.
@@ -66,11 +68,13 @@ class Recipe:
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch", "evaluate_every"):
-            if getattr(self, name) < 1:
-                raise TrainingError(f"{_option(name)} is {getattr(self, name)}: it must be at least 1")
+            if not 1 <= getattr(self, name) < 2**31:
+                raise TrainingError(f"{_option(name)} is {getattr(self, name)}: it must be from 1 to 2^31 - 1")
         for name in ("learning_rate", "momentum", "weight_decay", "crop", "seed"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise TrainingError(f"{_option(name)} is {getattr(self, name)}: it must be a number from 0 on")
+        if self.seed >= 2**63:
+            raise TrainingError(f"--seed is {self.seed}: it must be below 2^63")
         if self.schedule not in SCHEDULES:
             raise TrainingError(f"--schedule is '{self.schedule}': choose one of {', '.join(SCHEDULES)}")
         if self.stop_at is not None and not 0 < self.stop_at <= 1:
@@ -101,9 +105,12 @@ class Split:
         device: torch.device,
         truth: np.ndarray[Any, Any] | None = None,
     ) -> Split:
-        moved = [torch.from_numpy(np.ascontiguousarray(a)).to(device) for a in (images, labels)]
-        same = truth is None or np.array_equal(truth, labels)
-        return cls(*moved, moved[1] if same else torch.from_numpy(truth).to(device))
+        def moved(array: np.ndarray[Any, Any]) -> torch.Tensor:
+            # torch shares the memory, so it takes none that must not be written.
+            return torch.from_numpy(np.require(array, requirements=("C", "W"))).to(device)
+
+        given = moved(labels)
+        return cls(moved(images), given, given if truth is None or truth is labels else moved(truth))
 
 
 class Normalize(nn.Module):
@@ -175,15 +182,17 @@ def fit(
     ``folder``: where the state is saved every 20 seconds and at the end, and from where an interrupted training goes
     on; ``log.csv`` there has a line for every evaluation. ``identity``: what the training is about beside the recipe
     (data, architecture, noise); a folder with another is refused. ``keep``: epochs whose weights are returned (0:
-    before training), each evaluated, too. ``report`` is called after every epoch, with the evaluation if there was one.
+    before training), each evaluated, too; there are none behind an early stop. ``report`` is called after every epoch,
+    with the evaluation if there was one; what it raises ends the training, which goes on from what was saved last.
 
     Raises:
-        TrainingError: the folder holds another training, or its state is damaged; the loss is no longer finite.
+        TrainingError: the folder holds another training, or its state is damaged; the loss is no longer finite; a
+            step on a single image, of which BatchNorm can take no statistics.
     """
     device = next(network.parameters()).device
     normalize = normalize.to(device)
     # Convolutions over few channels run up to twice as fast with the channels last, on a CPU as on a GPU.
-    network.to(memory_format=torch.channels_last)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.SGD(
         network.parameters(), lr=recipe.learning_rate, momentum=recipe.momentum, weight_decay=recipe.weight_decay
     )
@@ -195,12 +204,15 @@ def fit(
         folder.mkdir(parents=True, exist_ok=True)
         state = _load_state(folder / STATE, described)
         if state is not None:
-            network.load_state_dict(state["network"])
-            optimizer.load_state_dict(state["optimizer"])
-            generator.set_state(state["generator"])
-            trained.rows = [Row(**row) for row in state["rows"]]
-            trained.checkpoints = state["checkpoints"]
-            done, spent = state["epoch"], state["seconds"]
+            try:
+                network.load_state_dict(state["network"])
+                optimizer.load_state_dict(state["optimizer"])
+                generator.set_state(state["generator"])
+                trained.rows = [Row(**row) for row in state["rows"]]
+                trained.checkpoints = dict(state["checkpoints"])
+                done, spent = int(state["epoch"]), float(state["seconds"])
+            except Exception as error:
+                raise _damaged(folder / STATE, error) from error
 
     begun = saved = time.perf_counter()
 
@@ -275,19 +287,28 @@ def _one_epoch(
     count = len(train.labels)
     device = train.labels.device
     steps = -(-count // recipe.batch)
-    for step, rows in enumerate(torch.randperm(count, generator=generator).to(device).split(recipe.batch)):
+    for step, rows in enumerate(torch.split(torch.randperm(count, generator=generator).to(device), recipe.batch)):
         for group in optimizer.param_groups:
             group["lr"] = recipe.rate((epoch + step / steps) / recipe.epochs)
         images = augmented(train.images[rows], recipe.crop, recipe.flip, generator)
         optimizer.zero_grad(set_to_none=True)
         with torch.autocast(device.type, dtype=torch.bfloat16) if recipe.mixed_precision else nullcontext():
-            loss = functional.cross_entropy(network(normalize(images)), train.labels[rows])
-        loss.backward()
+            try:
+                logits = network(normalize(images))
+            except ValueError as error:
+                if len(rows) > 1:
+                    raise
+                raise TrainingError(
+                    f"the last of {count} images is a step of its own with --batch {recipe.batch}, and BatchNorm "
+                    f"needs more than one ({error}); choose another --batch"
+                ) from error
+            loss = functional.cross_entropy(logits, train.labels[rows])
+        torch.autograd.backward(loss)
         optimizer.step()
 
 
 def augmented(images: torch.Tensor, crop: int, flip: bool, generator: torch.Generator) -> torch.Tensor:
-    """Images (N, C, H, W), each moved by up to ``crop`` pixels either way and mirrored or not, by chance.
+    """Images (N, C, H, W), each moved by up to ``crop`` pixels either way and mirrored or not, all equally likely.
 
     What comes in from outside is 0, black. ``generator`` is one on the CPU.
     """
@@ -334,9 +355,9 @@ def scores(network: nn.Module, normalize: Normalize, split: Split) -> tuple[floa
     loss, correct, true = 0.0, 0, 0
     with torch.no_grad():
         for images, labels, truth in zip(
-            split.images.split(_EVALUATION_BATCH),
-            split.labels.split(_EVALUATION_BATCH),
-            split.truth.split(_EVALUATION_BATCH),
+            torch.split(split.images, _EVALUATION_BATCH),
+            torch.split(split.labels, _EVALUATION_BATCH),
+            torch.split(split.truth, _EVALUATION_BATCH),
             strict=True,
         ):
             logits = network(normalize(images))
@@ -352,30 +373,35 @@ def _load_state(path: Path, described: dict[str, Any]) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
+        # torch does not look at the checksums of what it reads.
+        with zipfile.ZipFile(path) as archive:
+            if archive.testzip() is not None:
+                raise zipfile.BadZipFile("the checksum of its content is another")
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        found = state["described"]
+        there, here = _flat(state["described"]), _flat(described)
     except Exception as error:
-        raise TrainingError(f"{path} is damaged ({error}); delete it to train from the start") from error
-    # Through JSON, in which tuples and lists are one.
-    if json.loads(json.dumps(found)) != json.loads(json.dumps(described)):
-        differing = sorted(
-            f"{key}: {_told(found, key)} there, {_told(described, key)} here"
-            for key in {*_flat(found), *_flat(described)}
-            if _flat(found).get(key) != _flat(described).get(key)
-        )
+        raise _damaged(path, error) from error
+    differing = sorted(
+        f"{key}: {there.get(key, 'nothing')} there, {here.get(key, 'nothing')} here"
+        for key in {*there, *here}
+        if key not in there or key not in here or there[key] != here[key]
+    )
+    if differing:
         raise TrainingError(
             f"{path.parent} holds another training ({'; '.join(differing)}); give another folder, or delete {path.name}"
         )
     return state
 
 
+def _damaged(path: Path, error: Exception) -> TrainingError:
+    told = " ".join(str(error).split()) or type(error).__name__
+    return TrainingError(f"{path} is damaged ({told}); delete it to train from the start")
+
+
 def _flat(described: dict[str, Any]) -> dict[str, Any]:
+    """The recipe's settings beside the others, as JSON has them: tuples and lists are one there."""
     plain = {key: value for key, value in described.items() if key != "recipe"} | described["recipe"]
     return dict(json.loads(json.dumps(plain)))
-
-
-def _told(described: dict[str, Any], key: str) -> str:
-    return str(_flat(described).get(key))
 
 
 def write_log(path: Path, rows: Sequence[Row]) -> None:
