@@ -306,10 +306,10 @@ def test_an_analysis_that_fails_is_told_in_its_own_words(copy: Path) -> None:
     (network / "rows.json").unlink()
     shutil.rmtree(copy / "runs" / "mlp_3_3_seed0_epoch00002")
     (copy / "data.npz").write_bytes((copy / "data.npz").read_bytes()[:1000])
+    analysis = ("analyze", network / "model.onnx", "--data", copy / "data.npz", "-o", copy / "own")
     own = subprocess.run(
-        [sys.executable, "-m", "lronnx", "analyze", network / "model.onnx", "--data", copy / "data.npz", "-o", copy / "own"],
-        cwd=ROOT, capture_output=True, text=True, timeout=DEADLINE,
-    )  # fmt: skip
+        [sys.executable, "-m", "lronnx", *analysis], cwd=ROOT, capture_output=True, text=True, timeout=DEADLINE
+    )
     assert own.returncode == 2
     sentence = own.stderr.strip().splitlines()[-1]
     assert "data.npz" in sentence
@@ -335,7 +335,7 @@ def test_epochs_of_one_network_without_noise(tmp_path: Path) -> None:
         run = folder / "runs" / f"{name}_epoch{epoch:05d}"
         assert_true(row, folder / "networks" / name / f"epoch_{epoch:05d}.onnx", run, ["train_clean", "test"])
         assert row["train_accuracy"] == row["clean_train_accuracy"]
-    assert len({row["density_test"] for row in rows}) == 3
+    assert len({row["absolute_deviation_test"] for row in rows}) == 3
     assert "epoch" in (folder / "statistics.txt").read_text()
 
 
