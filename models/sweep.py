@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -21,7 +22,7 @@ import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from pathlib import Path
@@ -324,7 +325,7 @@ def _measures(group: dict[str, Any], segments: int) -> dict[str, float | None]:
 _worker: Worker | None = None
 
 
-def _start_worker(sweep: Sweep, images: Images, folder: Path, device: str, stop: Any) -> None:
+def _start_worker(sweep: Sweep, handed: Path, folder: Path, device: str, stop: Any) -> None:
     """Make this process a worker: it leaves Ctrl-C to the process that started it, and ends with it."""
     global _worker
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -343,6 +344,8 @@ def _start_worker(sweep: Sweep, images: Images, folder: Path, device: str, stop:
         os._exit(1)
 
     threading.Thread(target=follow, daemon=True).start()
+    with handed.open("rb") as file:
+        images = pickle.load(file)
     _worker = Worker(sweep, images, folder, device, lambda: bool(stop.value) or gone.is_set())
 
 
@@ -418,13 +421,18 @@ def _in_processes(
     context = multiprocessing.get_context("spawn")
     # Not an Event, which a worker that is killed could leave locked.
     stop = context.RawValue("b", 0)
+    # The images come to the workers in a file. The pipe that they are started through would hold up whoever starts
+    # them until they have read it, for ever if one of them dies first.
+    handed = folder / ".images"
+    write_whole(handed, lambda file: pickle.dump(images, file, protocol=pickle.HIGHEST_PROTOCOL))
     pool = ProcessPoolExecutor(
-        min(workers, len(waiting)), context, initializer=_start_worker, initargs=(sweep, images, folder, device, stop)
+        min(workers, len(waiting)), context, initializer=_start_worker, initargs=(sweep, handed, folder, device, stop)
     )
     analyses: list[psutil.Process] = []
     try:
-        with _terminated_like_interrupted():
-            futures = {pool.submit(_work, item): item for item in waiting}
+        with _terminated_like_interrupted() as held:
+            with held():
+                futures = {pool.submit(_work, item): item for item in waiting}
             while futures:
                 analyses = _grandchildren()
                 for future in wait(futures, timeout=1, return_when=FIRST_COMPLETED).done:
@@ -443,6 +451,7 @@ def _in_processes(
         # Whatever ended the loop, a worker is not to begin with, or go on with, anything.
         stop.value = 1
         pool.shutdown(cancel_futures=True)
+        handed.unlink(missing_ok=True)
 
 
 def _grandchildren() -> list[psutil.Process]:
@@ -455,20 +464,47 @@ def _grandchildren() -> list[psutil.Process]:
 
 
 @contextmanager
-def _terminated_like_interrupted() -> Iterator[None]:
-    """SIGTERM raises KeyboardInterrupt here, as Ctrl-C does, so that workers are told to stop."""
+def _terminated_like_interrupted() -> Iterator[Callable[[], AbstractContextManager[None]]]:
+    """SIGTERM raises KeyboardInterrupt here, as Ctrl-C does, so that workers are told to stop.
+
+    Within what it gives out, which is for starting them, both wait: a worker that is begun by halves ends in a
+    traceback. Processes that are started there never see Ctrl-C, which the terminal sends to them as well.
+    """
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield nullcontext
         return
+    holding, held_back = False, False
 
     def interrupt(_signal: int, _frame: object) -> None:
-        raise KeyboardInterrupt
+        nonlocal held_back
+        if not holding:
+            raise KeyboardInterrupt
+        held_back = True
 
-    former = signal.signal(signal.SIGTERM, interrupt)
+    @contextmanager
+    def held() -> Iterator[None]:
+        nonlocal holding
+        # What is started inherits the mask. It is this thread's alone, so that the signal may come all the same.
+        masks = hasattr(signal, "pthread_sigmask")
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if masks else set()
+        holding = True
+        try:
+            yield
+        finally:
+            holding = False
+            if masks:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if held_back:
+            raise KeyboardInterrupt
+
+    # Who is told to ignore Ctrl-C, as a shell tells what it runs in the background, goes on to do so.
+    caught = {signal.SIGTERM} | {one for one in (signal.SIGINT,) if signal.getsignal(one) != signal.SIG_IGN}
+    former = {one: signal.signal(one, interrupt) for one in caught}
     try:
-        yield
+        yield held
     finally:
-        signal.signal(signal.SIGTERM, former)
+        for one, handler in former.items():
+            signal.signal(one, handler)
 
 
 def _check_settings(sweep: Sweep, images: Images, folder: Path) -> None:

@@ -14,6 +14,12 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "lronnx"
 MODULES = sorted(path.relative_to(ROOT).as_posix() for path in PACKAGE.rglob("*.py"))
+# Folders whose Python belongs to the project, but not to the package.
+OTHERS = sorted(
+    path.relative_to(ROOT).as_posix()
+    for folder in ("models", "benchmarks", ".ci")
+    for path in (ROOT / folder).rglob("*.py")
+)
 
 # A package and the only modules of lronnx that may import it.
 FENCES = {
@@ -73,6 +79,18 @@ def test_import_loads_no_training_framework() -> None:
 def test_only_its_module_imports(package: str) -> None:
     importers = {module for module in MODULES if package in imported_packages(parse(module))}
     assert importers == FENCES[package]
+
+
+def test_models_meet_lronnx_through_files_and_the_command_line_only() -> None:
+    models = [module for module in OTHERS if module.startswith("models/")]
+    assert "models/training.py" in models
+    assert not [module for module in models if "lronnx" in imported_packages(parse(module))]
+
+
+def test_only_models_train() -> None:
+    importers = {module for module in OTHERS if "torch" in imported_packages(parse(module))}
+    assert importers
+    assert all(module.startswith("models/") for module in importers)
 
 
 def test_operators_are_named_in_ops_only() -> None:

@@ -194,7 +194,7 @@ def test_other_options_are_refused(done: Done) -> None:
     assert snapshot(done.folder) == before
 
 
-@pytest.mark.parametrize("damage", ["removed", "cut off", "another training's", "other weights"])
+@pytest.mark.parametrize("damage", ["removed", "cut off", "another training's", "other weights", "other metadata"])
 def test_a_network_that_is_not_this_trainings_is_exported_again(damage: str, done: Done, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     shutil.copytree(done.folder, folder)
@@ -206,6 +206,10 @@ def test_a_network_that_is_not_this_trainings_is_exported_again(damage: str, don
         path.write_bytes(whole[:-100])
     elif damage == "another training's":
         shutil.copy(folder / "epoch_00001.onnx", path)
+    elif damage == "other metadata":
+        model = onnx.load(path)
+        next(entry for entry in model.metadata_props if entry.key == "lronnx.label_noise").value = "0.1"
+        onnx.save(model, path)
     else:
         model = onnx.load(path)
         weights = next(tensor for tensor in model.graph.initializer if tensor.name == "1.weight")
@@ -378,6 +382,7 @@ def test_tensorboard_shows_every_evaluation_once(tmp_path: Path, monkeypatch: py
     assert torch.load(folder / "state.pt", weights_only=True)["epoch"] == 1
     assert invoke(*options).exit_code == 0
     files = sorted((folder / "tensorboard").iterdir())
+    assert len(files) == 2
     assert invoke(*options).exit_code == 0
     assert sorted((folder / "tensorboard").iterdir()) == files
 
