@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import torch
 from torch import nn
@@ -274,7 +274,7 @@ class FixupBlock(nn.Module):
             last.weight.zero_()
 
 
-def _he_initialized(network: Network, fan: str = "fan_out") -> Network:
+def _he_initialized(network: Network, fan: Literal["fan_in", "fan_out"] = "fan_out") -> Network:
     """Draw the convolutions' weights as He et al., "Delving Deep into Rectifiers" (ICCV 2015), their biases zero.
 
     ``fan_out`` keeps the size of gradients. Chains without BatchNorm need ``fan_in``, which keeps that of what goes

@@ -183,7 +183,7 @@ def example(network: DigitsNet, digits: Digits, digit: int) -> np.ndarray:
     found = torch.nonzero((predicted == digit) & (digits.test_labels == digit))
     if not len(found):
         raise RuntimeError(f"the network recognizes no test image of digit {digit}; train it for longer")
-    return digits.test_images[found[0].item()].numpy()
+    return digits.test_images[int(found[0])].numpy()
 
 
 def main() -> None:

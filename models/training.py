@@ -353,7 +353,8 @@ def evaluate(
 def scores(network: nn.Module, normalize: Normalize, split: Split) -> tuple[float, float, float]:
     """Mean cross-entropy, accuracy on the labels, and accuracy on the true labels."""
     loss, correct, true = 0.0, 0, 0
-    with torch.no_grad():
+    # On a GPU, convolutions would round their inputs to TF32, which the exported network will not.
+    with torch.no_grad(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
         for images, labels, truth in zip(
             torch.split(split.images, _EVALUATION_BATCH),
             torch.split(split.labels, _EVALUATION_BATCH),
