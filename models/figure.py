@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import io
 import math
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,6 +85,7 @@ _PANELS = (
 )
 
 _COLUMN_WIDTH = 3.4  # inches: one column of a paper set in two
+_TITLE_CHARACTERS = 50  # that fit into it
 _HEIGHT = 6.4
 _DPI = 200
 _TICK_SIZE = 6.5  # points
@@ -166,17 +168,22 @@ def _figure(found: Sequence[Curve], title: str | None) -> Any:
         _draw_x(grid[:, column], curve)
     names = [_default_title(curve) for curve in found]
     if len(found) == 1:
-        figure.suptitle(names[0] if title is None else title, fontsize=8)
+        figure.suptitle(_wrapped(names[0] if title is None else title, 1), fontsize=8)
     else:
         for axes, name in zip(grid[0], names, strict=True):
             axes.set_title(name, pad=16)
         if title is not None:
-            figure.suptitle(title, fontsize=9)
+            figure.suptitle(_wrapped(title, len(found)), fontsize=9)
     if any(len(curve.seeds) > 1 for curve in found):
         note = "markers: means over seeds, bars: 95 % t-intervals, dots: single networks"
         figure.supxlabel(note, fontsize=5.5, color="0.35")
     figure.align_ylabels()
     return figure
+
+
+def _wrapped(title: str, columns: int) -> str:
+    """A title in lines that so many columns of panels are wide enough for."""
+    return textwrap.fill(title, _TITLE_CHARACTERS * columns)
 
 
 def _default_title(curve: Curve) -> str:
