@@ -498,3 +498,10 @@ def test_numbers_of_parameters_are_whole(tmp_path: Path) -> None:
     text = statistics.compute(written(tmp_path, rows), x="parameters").text()
     assert "parameters 1234567 to 3703701 (3 x)" in text
     assert "\n2469134 " in text
+
+
+@pytest.mark.parametrize("published", sorted((Path(__file__).parents[1] / "models" / "figures").glob("*.csv")))
+def test_the_published_statistics_are_those_of_the_published_results(published: Path) -> None:
+    computed = statistics.compute(results.read(published)).text()
+    assert published.with_suffix(".txt").read_text(encoding="utf-8") == computed
+    assert published.with_suffix(".png").exists()
