@@ -190,7 +190,8 @@ def compute(results: Results, *, x: str | None = None, family: str | None = None
     of Fisher's z. It shares no resampling with the first, but is of another quantity, the correlation that one more
     seed's curve would have, which noise weakens more. (A Spearman correlation of 1 counts as half a step of ranks
     less, so that its z is finite.) A claim needs both. They tell how well the experiment repeats with other seeds at
-    the same x, not what other values of x would give.
+    the same x and around the same points, not what other values of x or other images would give: a sweep draws its
+    points by one seed, so that test points are the same for all its networks, and clean ones nearly so.
 
     **Claim 1, deviation follows the test error**: supported around a group of points if Pearson's and Spearman's
     correlation of absolute deviation with test error, from the first minimum on, have both intervals above 0.
@@ -532,7 +533,8 @@ _WIDTH = 100  # of the text, in columns
 _CAVEATS = textwrap.fill(
     "Clean and corrupted are training points with a true and a wrong label. Correlations are of means over seeds; "
     "in brackets 95 % intervals, first theirs, from resampled seeds (too narrow with few), then of single seeds' own "
-    "correlations (a t-interval). A claim needs both; they tell how it repeats with other seeds, not at other x. "
+    "correlations (a t-interval; a Spearman correlation of 1 counts as a little less). A claim needs both; they tell "
+    "how it repeats with other seeds, not at other x nor around other images. "
     "± is half of a 95 % t-interval. Threshold, minimum and peaks are chosen from the data, so the rise is biased "
     "upwards.",
     _WIDTH,

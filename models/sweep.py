@@ -3,9 +3,10 @@
 ``python -m models.sweep digits -o SWEEP`` takes minutes on a laptop. Each network is trained and exported
 (``SWEEP/networks``), and walked by ``lronnx analyze`` on closed paths around training points with true and with
 corrupted labels and around test points (``SWEEP/runs``); ``results.csv`` has a line per network, ``figure.png`` and
-``statistics.txt`` show what came out. The same command goes on with a sweep that was interrupted; more widths or seeds
-add to it. With ``--keep 0,1,2,5,...`` the networks of these epochs are analysed, too; with one width alone the figure
-is then about epochs, with several it is about the widths at the last one.
+``statistics.txt`` show what came out. The same command goes on with a sweep that was interrupted. Of a command with
+other widths or seeds only the networks that are not there yet are made, and the results are those that it names. With
+``--keep 0,1,2,5,...`` the networks of these epochs are analysed, too; with one width alone the figure is then about
+epochs, with several it is about the widths at the last one.
 """
 
 from __future__ import annotations
@@ -204,7 +205,7 @@ class Worker:
 
     def __init__(self, sweep: Sweep, images: Images, folder: Path, device: str, stopping: Callable[[], bool]) -> None:
         self.sweep, self.images, self.folder = sweep, images, folder
-        self.device = choose_device(device)
+        self.device, self.wanted = choose_device(device), device
         self.stopping = stopping
         self.analysis: subprocess.Popen[str] | None = None
 
@@ -235,7 +236,8 @@ class Worker:
         command = [sys.executable, "-m", "lronnx", "analyze", exported.path, "--data", self.folder / "data.npz"]
         command += ["--paths", "closed", "--anchors", sweep.anchors, "--radius", sweep.radius]
         command += ["--samples", sweep.points, "--seed", sweep.data_seed, "--precision", sweep.precision]
-        command += ["--device", self.device.type, "--workers", 1, "--json", "-o", run_folder]
+        # Not the device that was chosen for torch: with auto, a GPU may be one that onnxruntime cannot use.
+        command += ["--device", self.wanted, "--workers", 1, "--json", "-o", run_folder]
         if sweep.noise:
             corrupted = self.folder / f"corrupted_seed{item.seed}.npy"
             command += ["--corrupted", corrupted]
@@ -377,9 +379,11 @@ def perform(
 ) -> Path:
     """Train and analyse what is not there yet; returns the path of the results.
 
-    ``report`` is called for every network, also for those that were there already.
+    ``device``: ``cpu``, ``cuda`` or ``auto``, with which training and analysis choose for themselves. ``report`` is
+    called for every network, also for those that were there already.
 
     Raises:
+        data.DataError: there are fewer images than asked for.
         TrainingError: the folder holds another sweep, another process writes to it, or a training fails.
         ExportFailed: an exported network computes something else than it should.
         AnalysisFailed: an analysis fails.
@@ -391,6 +395,8 @@ def perform(
     except filelock.Timeout:
         raise TrainingError(f"another process is at work in {folder}; wait for it, or give another folder") from None
     with lock:
+        # Before the settings are noted, which would keep those that can be followed out of the folder.
+        prepare(sweep.experiment("", 0), images)
         _check_settings(sweep, images, folder)
         _write_data(sweep, images, folder)
         rows: dict[Item, list[dict[str, Any]]] = {}
@@ -597,6 +603,12 @@ def present(folder: Path, sweep: Sweep) -> str:
     return text
 
 
+def _cores() -> int:
+    """Cores, not threads of them, that this process may use: a container or a job scheduler may grant few of many."""
+    cores = psutil.cpu_count(logical=False) or 1
+    return min(cores, len(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else cores
+
+
 def _numbers(text: str, option: str) -> tuple[int, ...]:
     try:
         numbers = tuple(dict.fromkeys(int(part) for part in text.split(",")))
@@ -632,7 +644,11 @@ def _numbers(text: str, option: str) -> tuple[int, ...]:
 @click.option("--schedule", type=click.Choice(SCHEDULES), help="Of the learning rate.")
 @click.option("--crop", type=int, metavar="PIXELS", help="Augment: move images by up to so many pixels.")
 @click.option("--flip/--no-flip", default=None, help="Augment: mirror images, or not, by chance.")
-@click.option("--mixed-precision/--no-mixed-precision", default=None, help="Train with bfloat16 where that is safe.")
+@click.option(
+    "--mixed-precision/--no-mixed-precision",
+    default=None,
+    help="Train with bfloat16 where that is safe (many times slower on a CPU without AVX-512).",
+)
 @click.option("--keep", metavar="0,1,2,5", help="Export and analyse the networks after these epochs, too.")
 @click.option("--points", type=click.IntRange(min=1), metavar="N", help="Paths around N points of each kind.")
 @click.option("--anchors", type=click.IntRange(min=3), metavar="K", help="Points of a closed path.")
@@ -677,9 +693,9 @@ def main(
                 architectures.build(item.architecture, shape, len(images.classes))
             sweep.experiment(item.architecture, item.seed)
         kind = choose_device(device).type
-        workers = workers or (_AT_A_TIME_ON_GPU if kind == "cuda" else psutil.cpu_count(logical=False) or 1)
+        workers = workers or (_AT_A_TIME_ON_GPU if kind == "cuda" else _cores())
         console.print(f"{images.name}: {images.provenance}", markup=False, soft_wrap=True)
-        _perform_with_progress(sweep, images, folder, workers, kind, console)
+        _perform_with_progress(sweep, images, folder, workers, device, console)
         text = present(folder, sweep)
     except (AnalysisFailed, ExportFailed, torch.OutOfMemoryError, ModuleNotFoundError, ValueError, OSError) as error:
         raise Refused(str(error)) from error

@@ -387,7 +387,11 @@ def epochs_of(text: str | None, last: int) -> tuple[int, ...]:
 @click.option("--stop-at", type=float, metavar="ACCURACY", help="End at this accuracy on the training labels.")
 @click.option("--evaluate-every", type=int, default=1, show_default=True, metavar="EPOCHS")
 @click.option("--keep", metavar="0,1,2,5", help="Export the network after these epochs, too (0: before training).")
-@click.option("--mixed-precision", is_flag=True, help="Train with bfloat16 where torch deems it safe.")
+@click.option(
+    "--mixed-precision",
+    is_flag=True,
+    help="Train with bfloat16 where torch deems it safe (many times slower on a CPU without AVX-512).",
+)
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @click.option(
     "--threads",

@@ -41,13 +41,13 @@ class TrainingError(ValueError):
 class Recipe:
     """How a network is trained: stochastic gradient descent with momentum on the cross-entropy.
 
-    ``schedule``: the learning rate stays (``constant``), is divided by ten when a half and three quarters of the
-    epochs are done (``steps``), or falls to zero along half a cosine, step by step (``cosine``). ``weight_decay``: of
-    all parameters. ``crop``: images are moved by up to so many pixels either way, black where nothing is left;
-    ``flip``: they are mirrored with probability 1/2; both are drawn anew whenever an image is used.
-    ``stop_at``: training ends after the first evaluation with this accuracy on the training labels, in [0, 1].
-    ``evaluate_every``: epochs between evaluations; the last epoch is always evaluated. ``mixed_precision``: forward
-    passes of training in bfloat16 where torch deems it safe. ``seed``: of the order and of the augmentation.
+    ``schedule``: the learning rate stays (``constant``), is divided by ten when a half and three quarters of the epochs
+    are done (``steps``), or falls to zero along half a cosine, step by step (``cosine``). ``weight_decay``: of all
+    parameters. ``crop``: images are moved by up to so many pixels either way, black where nothing is left; ``flip``:
+    they are mirrored with probability 1/2; both are drawn anew whenever an image is used. ``stop_at``: training ends
+    after the first evaluation with this accuracy on the training labels, in [0, 1]. ``evaluate_every``: epochs between
+    evaluations; the last epoch is always evaluated. ``mixed_precision``: forward passes of training in bfloat16 where
+    torch deems it safe; many times slower on a CPU without AVX-512. ``seed``: of the order and of the augmentation.
 
     Raises:
         TrainingError: a figure out of its range.

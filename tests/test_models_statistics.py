@@ -432,9 +432,9 @@ def test_text_is_short_and_narrow(tmp_path: Path) -> None:
     lines = found.text().splitlines()
     assert max(map(len, [*lines, *found.details().splitlines()])) <= 100
     # One claim has no coefficients, hence no line with their headings.
-    assert len(lines) == 1 + 6 + 5 + 9 + 3 + len(WIDTHS) + 6
-    assert lines[-5].startswith("Clean and corrupted are training points")
-    assert found.text().count(lines[-5]) == 1
+    assert len(lines) == 1 + 6 + 5 + 9 + 3 + len(WIDTHS) + 7
+    assert lines[-6].startswith("Clean and corrupted are training points")
+    assert found.text().count(lines[-6]) == 1
 
 
 def test_a_claim_has_a_line_per_group(tmp_path: Path) -> None:

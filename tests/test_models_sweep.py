@@ -30,6 +30,7 @@ import onnx  # noqa: E402
 
 from models import data, sweep  # noqa: E402
 from models.sweep import PRESETS, Item, Sweep  # noqa: E402
+from models.train import Exported  # noqa: E402
 from models.training import TrainingError  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
@@ -385,6 +386,14 @@ def test_bad_options(options: tuple[object, ...], told: str, tmp_path: Path) -> 
     assert not list(tmp_path.rglob("*.onnx"))
 
 
+def test_a_refusal_does_not_take_the_folder(tmp_path: Path) -> None:
+    too_many = replace(TINY, train_samples=5000)
+    images = data.load("digits")
+    with pytest.raises(data.DataError, match="5000 training images"):
+        sweep.perform(too_many, images, tmp_path, workers=1, device="cpu")
+    assert not (tmp_path / "sweep.json").exists()
+
+
 def test_bad_places(tmp_path: Path) -> None:
     taken = tmp_path / "taken"
     taken.write_text("a file")
@@ -534,6 +543,37 @@ def test_measures_that_are_unknown_stay_so() -> None:
     assert found["breakpoints_per_segment"] == 1
     assert found["local_similarity"] is None
     assert not any(isinstance(value, float) and math.isnan(value) for value in found.values())
+
+
+def test_default_workers_are_the_cores_that_are_granted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(psutil, "cpu_count", lambda logical: 96 if logical else 48)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {3, 5}, raising=False)
+    assert sweep._cores() == 2
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(96)))
+    assert sweep._cores() == 48
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setattr(psutil, "cpu_count", lambda logical: None)
+    assert sweep._cores() == 1
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_training_and_analysis_choose_their_devices_for_themselves(
+    there: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
+    commands: list[list[str]] = []
+
+    def watched(_worker: sweep.Worker, command: list[str]) -> tuple[int, str, str]:
+        commands.append(command)
+        return 0, "{}", ""
+
+    monkeypatch.setattr(sweep.Worker, "_watched", watched)
+    exported = Exported(tmp_path / "model.onnx", 1, None, 1, 1, 0.0)  # type: ignore[arg-type]
+    for wanted in ("auto", "cpu") + ("cuda",) * there:
+        worker = sweep.Worker(replace(TINY, noise=0.0), None, tmp_path, wanted, lambda: False)  # type: ignore[arg-type]
+        worker._analyze(Item("mlp_2", 2, 0), exported)
+        assert worker.device.type == ("cuda" if there and wanted != "cpu" else "cpu")
+        assert commands[-1][commands[-1].index("--device") + 1] == wanted
 
 
 @pytest.mark.parametrize("radius", [0.0, -1.0, math.inf, math.nan])
