@@ -640,6 +640,7 @@ def _numbers(text: str, option: str) -> tuple[int, ...]:
 @click.option("--epochs", type=int, metavar="N", help="Passes over the training images.")
 @click.option("--batch", type=int, metavar="N", help="Images per step.")
 @click.option("--learning-rate", type=float, metavar="R", help="At the beginning.")
+@click.option("--momentum", type=float, metavar="M", help="Of the steps.")
 @click.option("--weight-decay", type=float, metavar="D", help="Of all weights.")
 @click.option("--schedule", type=click.Choice(SCHEDULES), help="Of the learning rate.")
 @click.option("--crop", type=int, metavar="PIXELS", help="Augment: move images by up to so many pixels.")
@@ -649,7 +650,14 @@ def _numbers(text: str, option: str) -> tuple[int, ...]:
     default=None,
     help="Train with bfloat16 where that is safe (many times slower on a CPU without AVX-512).",
 )
+@click.option("--evaluate-every", type=int, metavar="EPOCHS", help="Evaluations in between, for log.csv.")
 @click.option("--keep", metavar="0,1,2,5", help="Export and analyse the networks after these epochs, too.")
+@click.option(
+    "--data-seed",
+    type=click.IntRange(min=0),
+    metavar="S",
+    help="Of which images are drawn, to train with and for the paths; the same ones for all networks.",
+)
 @click.option("--points", type=click.IntRange(min=1), metavar="N", help="Paths around N points of each kind.")
 @click.option("--anchors", type=click.IntRange(min=3), metavar="K", help="Points of a closed path.")
 @click.option("--radius", type=float, metavar="R", help="Pixels by which a closed path moves its image.")

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -379,6 +379,8 @@ def test_epochs_of_several_widths_are_drawn_along_the_widths(done: Path, tmp_pat
         (("--train-samples", 2000), "2000 training images of digits cannot be drawn"),
         (("--data", "nowhere"), "'nowhere' is neither digits"),
         (("--data-folder", "nowhere"), "a folder of data is for"),
+        (("--momentum", "-1"), "--momentum is -1.0"),
+        (("--evaluate-every", "0"), "--evaluate-every is 0"),
     ],
 )
 def test_bad_options(options: tuple[object, ...], told: str, tmp_path: Path) -> None:
@@ -413,6 +415,11 @@ def test_packages_that_are_missing_are_told_at_once(tmp_path: Path, monkeypatch:
 # --- pieces ---------------------------------------------------------------------------------------------------
 
 TINY = Sweep(("mlp_{w}", "mlp_{w}_{w}"), (2, 5), 2, "digits", 1, 0.1)
+
+
+def test_every_setting_is_an_option() -> None:
+    options = {parameter.name for parameter in sweep.main.params}
+    assert {one.name for one in fields(Sweep)} <= options
 
 
 def test_items_are_every_architecture_width_and_seed() -> None:
