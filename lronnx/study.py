@@ -415,11 +415,11 @@ def plan(
     ``data``: whatever :func:`lronnx.data.open_data` reads; for the family ``file`` the file of
     :func:`lronnx.paths.polylines`. ``splits`` to ``corrupted_samples``: which samples, as for
     :meth:`lronnx.data.Dataset.select`, with the settings' seed. ``corrupted``: positions in the training split (or
-    the only one) whose labels are wrong, or a mask of it; else the model's metadata may tell. ``scale``, ``mean``,
-    ``std``: how pixels become inputs, as for :meth:`lronnx.inputs.Pixels.choose`; ``layout``: see
-    :meth:`lronnx.preprocessing.Preprocessing.choose`. ``options`` are the family's, :data:`FAMILY_OPTIONS`, None
-    standing for the default. ``output``, ``fixed_inputs`` and ``shapes`` are those that the network was loaded
-    with.
+    the only one) whose labels are wrong, or a mask of it; else the data themselves or the model's metadata may
+    tell. ``scale``, ``mean``, ``std``: how pixels become inputs, as for :meth:`lronnx.inputs.Pixels.choose`;
+    ``layout``: see :meth:`lronnx.preprocessing.Preprocessing.choose`. ``options`` are the family's,
+    :data:`FAMILY_OPTIONS`, None standing for the default. ``output``, ``fixed_inputs`` and ``shapes`` are those
+    that the network was loaded with.
 
     Raises InputError for what does not fit, and for options of another family.
     """
@@ -521,7 +521,9 @@ def _marked(data: Dataset, corrupted: np.ndarray[Any, Any] | None, metadata: Map
                 raise InputError(f"--corrupted is a mask of {len(corrupted)} samples, the split has {count}")
             corrupted = np.flatnonzero(corrupted)
         return data.with_corrupted(split, corrupted.tolist())
-    if CORRUPTED_KEY in metadata and split == "train":
+    # What the data say of their own samples holds; a model's positions are those of the split that it was trained with.
+    unknown = bool((data.corrupted[data.split == split] < 0).all())
+    if CORRUPTED_KEY in metadata and split == "train" and unknown:
         try:
             told = [int(index) for index in json.loads(metadata[CORRUPTED_KEY])]
         except (ValueError, TypeError):

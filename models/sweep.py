@@ -50,8 +50,9 @@ from models.train import (
     epochs_of,
     prepare,
     run,
+    write_data,
 )
-from models.training import SCHEDULES, Recipe, Row, TrainingError
+from models.training import SCHEDULES, Diverged, Recipe, Row, TrainingError
 
 RESULTS, FIGURE, STATISTICS, SETTINGS = "results.csv", "figure.png", "statistics.txt", "sweep.json"
 _ROWS = "rows.json"
@@ -365,7 +366,7 @@ def _work(item: Item) -> list[dict[str, Any]] | None:
     except Interrupted:
         return None
     except TrainingError as error:
-        raise TrainingError(f"{item.name}: {error}") from error
+        raise type(error)(f"{item.name}: {error}") from error
 
 
 def perform(
@@ -385,6 +386,7 @@ def perform(
     Raises:
         data.DataError: there are fewer images than asked for.
         TrainingError: the folder holds another sweep, another process writes to it, or a training fails.
+        Diverged: some trainings diverged; all others are done, and the results are theirs.
         ExportFailed: an exported network computes something else than it should.
         AnalysisFailed: an analysis fails.
         KeyboardInterrupt: after the workers have stopped; what they were at goes on from its last saved state.
@@ -400,6 +402,7 @@ def perform(
         _check_settings(sweep, images, folder)
         _write_data(sweep, images, folder)
         rows: dict[Item, list[dict[str, Any]]] = {}
+        diverged: list[str] = []
         waiting = []
         for item in items(sweep):
             done = _finished(folder / "networks" / item.name / _ROWS)
@@ -411,16 +414,24 @@ def perform(
         # Closed whatever happens here: the workers would go on until nobody knew of them any more.
         with closing(_in_processes(sweep, images, folder, workers, device, waiting)) as ready:
             for item, found in ready:
+                if isinstance(found, Diverged):
+                    diverged.append(str(found))
+                    continue
                 rows[item] = found
                 results.write(folder / RESULTS, _ordered(rows))
                 report(item, found)
+        if diverged:
+            if rows:
+                results.write(folder / RESULTS, _ordered(rows))
+            raise Diverged("\n".join([f"{len(diverged)} of {len(items(sweep))} networks diverged:", *diverged]))
         results.write(folder / RESULTS, _ordered(rows))
     return folder / RESULTS
 
 
 def _in_processes(
     sweep: Sweep, images: Images, folder: Path, workers: int, device: str, waiting: Sequence[Item]
-) -> Generator[tuple[Item, list[dict[str, Any]]]]:
+) -> Generator[tuple[Item, list[dict[str, Any]] | Diverged]]:
+    """Every network as soon as it is ready, with its rows, or with why it never will be."""
     if not waiting:
         return
     # Spawned, since neither CUDA nor threads survive a fork.
@@ -442,7 +453,12 @@ def _in_processes(
             while futures:
                 analyses = _grandchildren()
                 for future in wait(futures, timeout=1, return_when=FIRST_COMPLETED).done:
-                    item, found = futures.pop(future), future.result()
+                    item = futures.pop(future)
+                    try:
+                        found = future.result()
+                    except Diverged as error:
+                        yield item, error
+                        continue
                     assert found is not None, "nobody told the workers to stop"
                     yield item, found
     except BrokenProcessPool:
@@ -539,20 +555,7 @@ def _write_data(sweep: Sweep, images: Images, folder: Path) -> None:
             write_whole(path, partial(np.save, arr=prepared.corrupted))
     path = folder / "data.npz"
     if not path.exists():
-        drawn = prepare(sweep.experiment("", 0), images).images
-        arrays: dict[str, Any] = {
-            "x_train": _channels_last(drawn.train_images),
-            "y_train": drawn.train_labels,
-            "x_test": _channels_last(drawn.test_images),
-            "y_test": drawn.test_labels,
-            "classes": np.array(drawn.classes),
-        }
-        write_whole(path, lambda file: np.savez(file, **arrays))
-
-
-def _channels_last(images: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Images (N, C, H, W) as files hold them: (N, H, W) if grey, else (N, H, W, C)."""
-    return images[:, 0] if images.shape[1] == 1 else images.transpose(0, 2, 3, 1)
+        write_data(prepare(sweep.experiment("", 0), images).images, path)
 
 
 def _finished(path: Path) -> list[dict[str, Any]] | None:
@@ -703,7 +706,12 @@ def main(
         kind = choose_device(device).type
         workers = workers or (_AT_A_TIME_ON_GPU if kind == "cuda" else _cores())
         console.print(f"{images.name}: {images.provenance}", markup=False, soft_wrap=True)
-        _perform_with_progress(sweep, images, folder, workers, device, console)
+        try:
+            _perform_with_progress(sweep, images, folder, workers, device, console)
+        except Diverged:
+            if (folder / RESULTS).exists():
+                click.echo(present(folder, sweep), nl=False)
+            raise
         text = present(folder, sweep)
     except (AnalysisFailed, ExportFailed, torch.OutOfMemoryError, ModuleNotFoundError, ValueError, OSError) as error:
         raise Refused(str(error)) from error

@@ -24,9 +24,10 @@ from torch import nn
 from models import architectures, data
 from models.data import Images
 from models.export import export_onnx, is_described_by, parity
+from models.files import write_whole
 from models.training import SCHEDULES, Normalize, Recipe, Row, Split, TrainingError, fit
 
-MODEL = "model.onnx"
+MODEL, DATA = "model.onnx", "data.npz"
 _PARITY_IMAGES = 256
 _RELATIVE_TOLERANCE = 1e-4  # float32 rounding of logits, relative to the largest, summed in another order
 
@@ -91,6 +92,24 @@ def prepare(experiment: Experiment, images: data.Images) -> Prepared:
         images, held = images.hold_out(experiment.validation, experiment.data_seed)
     noisy, corrupted = data.symmetric_noise(images.train_labels, experiment.noise, len(images.classes), experiment.seed)
     return Prepared(images, held, noisy, corrupted)
+
+
+def write_data(images: data.Images, path: Path, corrupted: np.ndarray[Any, Any] | None = None) -> None:
+    """Write images as an ``.npz`` that ``lronnx analyze --data`` reads, pixels as they are.
+
+    ``corrupted``: positions of the training images whose labels were replaced; the labels written are the true ones.
+    """
+    arrays: dict[str, Any] = {"classes": np.array(images.classes)}
+    for split, pixels, labels in (
+        ("train", images.train_images, images.train_labels),
+        ("test", images.test_images, images.test_labels),
+    ):
+        # (N, H, W) if grey, else (N, H, W, C).
+        arrays[f"x_{split}"] = pixels[:, 0] if pixels.shape[1] == 1 else pixels.transpose(0, 2, 3, 1)
+        arrays[f"y_{split}"] = labels
+    if corrupted is not None:
+        arrays["corrupted_train"] = np.isin(np.arange(len(images.train_labels)), corrupted)
+    write_whole(path, lambda file: np.savez(file, **arrays))
 
 
 @dataclass(frozen=True)
@@ -409,6 +428,11 @@ def epochs_of(text: str | None, last: int) -> tuple[int, ...]:
 @click.option(
     "--data-seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of which images are drawn."
 )
+@click.option(
+    "--save-data",
+    is_flag=True,
+    help="Write what was trained and tested with to data.npz in the folder, for lronnx analyze.",
+)
 @click.option("--tensorboard", is_flag=True, help="Write a TensorBoard log, too, to RUN/tensorboard.")
 def main(
     architecture: str,
@@ -425,6 +449,7 @@ def main(
     threads: int | None,
     seed: int,
     data_seed: int,
+    save_data: bool,
     tensorboard: bool,
     **recipe: Any,
 ) -> None:
@@ -446,6 +471,9 @@ def main(
         console.print(f"{images.name}: {images.provenance}", highlight=False, markup=False, soft_wrap=True)
         log = open_tensorboard(folder / "tensorboard") if tensorboard else None
         exported = _run_with_progress(experiment, images, folder, choose_device(device), log, console)
+        if save_data:
+            drawn = prepare(experiment, images)
+            write_data(drawn.images, folder / DATA, drawn.corrupted if noise else None)
     except (
         architectures.UnknownArchitecture,
         data.DataError,

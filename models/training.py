@@ -37,6 +37,10 @@ class TrainingError(ValueError):
     """A recipe that cannot be followed, or a folder that holds another training; the text says what to change."""
 
 
+class Diverged(TrainingError):
+    """The loss is no longer finite."""
+
+
 @dataclass(frozen=True)
 class Recipe:
     """How a network is trained: stochastic gradient descent with momentum on the cross-entropy.
@@ -255,7 +259,7 @@ def fit(
         if epoch % recipe.evaluate_every == 0 or epoch == recipe.epochs or epoch in keep:
             row = evaluated(epoch)
             if not np.isfinite(row.train_loss):
-                raise TrainingError(
+                raise Diverged(
                     f"the training loss is {row.train_loss} after epoch {epoch}: it diverged; lower --learning-rate "
                     f"(it is {recipe.learning_rate:g})"
                 )

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ for package in ("onnxscript", "sklearn", "matplotlib"):
 
 import onnx  # noqa: E402
 
-from models import data, sweep  # noqa: E402
+from models import data, results, sweep, training  # noqa: E402
 from models.sweep import PRESETS, Item, Sweep  # noqa: E402
 from models.train import Exported  # noqa: E402
 from models.training import TrainingError  # noqa: E402
@@ -515,6 +515,26 @@ def test_workers_stop_if_anything_fails_between_two_networks(tmp_path: Path, mon
         assert stopped == [True]
     else:
         pytest.fail("the interruption was swallowed")
+
+
+def test_networks_that_diverge_leave_the_others_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    planned = sweep.Sweep(("mlp_{w}",), (1, 2), 1, "digits", epochs=1, learning_rate=0.1)
+    wide, narrow = sweep.items(planned)
+    row = {"architecture": "mlp_1", "width": 1, "seed": 0, "epoch": 1, "train_accuracy": 0.5, "test_accuracy": 0.25}
+
+    def ready(*_given: object) -> Generator[Any, None, None]:
+        yield wide, training.Diverged(f"{wide.name}: it diverged")
+        yield narrow, [row]
+
+    monkeypatch.setattr(sweep, "_in_processes", ready)
+    with pytest.raises(training.Diverged, match=r"^1 of 2 networks diverged:\nmlp_2_seed0: it diverged$"):
+        sweep.perform(planned, data.load("digits"), tmp_path, workers=1, device="cpu")
+    assert results.read(tmp_path / "results.csv").architectures == ("mlp_1",)
+
+
+def test_a_sweep_that_diverges_says_so(tmp_path: Path) -> None:
+    result = invoke("digits", "--widths", 2, "--seeds", 1, "--epochs", 1, "--learning-rate", 1e30, "-o", tmp_path)
+    assert_refused(result, "1 of 1 networks diverged: mlp_2_2_seed0: the training loss is nan", "--learning-rate")
 
 
 @pytest.mark.parametrize("received", [signal.SIGINT, signal.SIGTERM])

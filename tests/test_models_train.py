@@ -83,6 +83,30 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Done:
     return Done(folder, result.stdout)
 
 
+def test_saved_data_are_what_was_trained_and_tested_with(tmp_path: Path) -> None:
+    options = ("mlp_3", "--epochs", 1, "--train-samples", 50, "--test-samples", 30, "--validation", 10, "--noise", 0.4)
+    result = invoke(*options, "--save-data", "-o", tmp_path / "run", "--device", "cpu")
+    assert result.exit_code == 0, result.output
+    prepared = train.prepare(
+        train.Experiment("mlp_3", "digits", training.Recipe(epochs=1), 50, 30, 10, 0.4), data.load("digits")
+    )
+    with np.load(tmp_path / "run" / "data.npz") as saved:
+        assert np.array_equal(saved["x_train"], prepared.images.train_images[:, 0])
+        assert np.array_equal(saved["x_test"], prepared.images.test_images[:, 0])
+        assert np.array_equal(saved["y_train"], prepared.images.train_labels)
+        assert np.array_equal(saved["y_test"], prepared.images.test_labels)
+        wrong = saved["corrupted_train"]
+    assert np.array_equal(wrong, prepared.noisy_labels != prepared.images.train_labels)
+    assert 5 < wrong.sum() < 30
+    # The positions in the model's metadata are others; the data's own marks are what counts.
+    command = [sys.executable, "-m", "lronnx", "analyze", tmp_path / "run" / "model.onnx", "--split", "train", "--json"]
+    command += ["--data", tmp_path / "run" / "data.npz", "--radius", 1, "--anchors", 3, "-o", tmp_path / "walks"]
+    done = subprocess.run([str(part) for part in command], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    groups = json.loads(done.stdout)["groups"]["split_and_corrupted"]
+    assert {one["corrupted"]: one["paths"] for one in groups} == {True: wrong.sum(), False: 40 - wrong.sum()}
+
+
 MODELS = {"epoch_00000.onnx": 0, "epoch_00001.onnx": 1, "model.onnx": 3}
 
 

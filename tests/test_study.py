@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import psutil
 import pyarrow as pa
 import pyarrow.dataset
@@ -476,6 +477,21 @@ def test_segments_without_length_between_others(tmp_path: Path) -> None:
     straight = lronnx.load(MODEL, threads=1).walk_path(points, closed=True, memory=10**9)
     alone = [walk.regions for walk in straight.segments]
     assert regions == [0, alone[0], alone[1], 0, 0, alone[2], 0, alone[3]]
+
+
+def test_the_data_know_their_corrupted_labels_better_than_the_model(tmp_path: Path) -> None:
+    model = onnx.load(EXAMPLE / "digits.onnx")
+    onnx.helper.set_model_props(model, {"lronnx.scale": "0.0625", "lronnx.corrupted_indices": "[0, 2]"})
+    onnx.save(model, tmp_path / "model.onnx")
+    images = np.zeros((4, 8, 8), np.uint8)
+    images[:, 3] = 16
+    marks = {"unmarked": {}, "marked": {"corrupted_train": np.array([False, True, False, False])}}
+    for name, mark in marks.items():
+        np.savez(tmp_path / f"{name}.npz", x_train=images, y_train=np.arange(4), **mark)
+        given = ("--data", tmp_path / f"{name}.npz", "-o", tmp_path / name, *QUICK, "--workers", 1)
+        run(tmp_path / "model.onnx", *given)
+    wrong = {name: {row["index"] for row in table(tmp_path / name).to_pylist() if row["corrupted"]} for name in marks}
+    assert wrong == {"unmarked": {0, 2}, "marked": {1}}
 
 
 def test_corrupted_labels_are_a_group(tmp_path: Path) -> None:
