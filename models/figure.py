@@ -193,6 +193,8 @@ def _default_title(curve: Curve) -> str:
 
 
 def _draw_panel(axes: Any, curve: Curve, panel: _Panel) -> None:
+    from matplotlib.ticker import LogFormatter
+
     drawn = [line for line in panel.lines if np.isfinite(curve.values[line.column]).any()]
     if not drawn:
         axes.set_yticks([])
@@ -242,6 +244,9 @@ def _draw_panel(axes: Any, curve: Curve, panel: _Panel) -> None:
         containers.append(container)
     if panel.logarithmic and drawn:
         axes.set_yscale("log", nonpositive="clip")
+        # Plain numbers, and of those between the powers of ten only where there are hardly any powers.
+        axes.yaxis.set_major_formatter(LogFormatter())
+        axes.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1, 0.4)))
     if drawn:
         if panel.least in panel.ends:
             axes.set_ylim(bottom=panel.least)
