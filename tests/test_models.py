@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from types import ModuleType
 
@@ -11,7 +12,10 @@ import onnx
 import onnxruntime
 import pytest
 
+import lronnx
+
 ROOT = Path(__file__).parents[1]
+SHARED = Path(os.environ.get("LRONNX_SHARED") or ROOT.parent / "shared") / "data"
 EXAMPLE = ROOT / "lronnx" / "example"
 METADATA_KEYS = {
     f"lronnx.{key}"
@@ -121,6 +125,42 @@ def test_shipped_data_are_what_the_model_was_trained_and_tested_with(shipped: on
             [logits] = session.run(None, {"image": scaled})
             accuracy = (logits.argmax(1) == data[f"y_{split}"]).mean()
             assert round(accuracy, 4) == json.loads(entries[f"lronnx.accuracy_{split}"])
+
+
+VGG8 = ROOT / "models" / "trained" / "vgg8_cifar10.onnx"
+
+
+def test_the_trained_vgg8_is_what_the_readme_says() -> None:
+    assert_self_contained_and_anonymous(VGG8)
+    model = onnx.load(VGG8)
+    weights = [onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer]
+    assert sum(array.size for array in weights if array.dtype == np.float32) == 174_116
+    told = metadata(model)
+    assert (told["lronnx.architecture"], told["lronnx.relu_units"]) == ("vgg8", "28792")
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for split in ("train", "test"):
+        assert f"{100 * float(told[f'lronnx.accuracy_{split}']):.1f} %" in readme
+
+
+def test_the_trained_vgg8_recognizes_what_it_was_tested_with() -> None:
+    images = SHARED / "cifar10_test100.npz"
+    if not images.exists():
+        pytest.skip(f"the images are not there: {images}")
+    told = metadata(onnx.load(VGG8))
+    scale, mean, std = (np.array(json.loads(told[f"lronnx.{key}"]), np.float32) for key in ("scale", "mean", "std"))
+    with np.load(images) as data:
+        inputs = ((data["images"] * scale - mean) / std).transpose(0, 3, 1, 2)
+        [logits] = onnxruntime.InferenceSession(VGG8, providers=["CPUExecutionProvider"]).run(None, {"image": inputs})
+        accuracy = (logits.argmax(1) == data["labels"]).mean()
+    # Of 100 images, four standard errors around what was found on 10,000.
+    assert abs(accuracy - float(told["lronnx.accuracy_test"])) < 4 * 0.039
+
+
+def test_the_trained_vgg8_is_walked() -> None:
+    rng = np.random.default_rng(0)
+    walk = lronnx.load(VGG8, threads=1).walk(*rng.normal(size=(2, 3, 32, 32)) * 0.2)
+    assert walk.self_check.ok
+    assert walk.regions > 500
 
 
 @pytest.fixture(scope="module")
