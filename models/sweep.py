@@ -383,12 +383,14 @@ def perform(
 
     Raises:
         data.DataError: there are fewer images than asked for.
-        TrainingError: the folder holds another sweep, another process writes to it, or a training fails.
+        TrainingError: the folder holds something else, another process writes to it, or a training fails.
         Diverged: some trainings diverged; all others are done, and the results are theirs.
         ExportFailed: an exported network computes something else than it should.
         AnalysisFailed: an analysis fails.
         KeyboardInterrupt: after the workers have stopped; what they were at goes on from its last saved state.
     """
+    if folder.exists() and not folder.is_dir():
+        raise TrainingError(f"{folder} is a file; -o names the folder for what comes out")
     folder.mkdir(parents=True, exist_ok=True)
     try:
         lock = filelock.FileLock(folder / ".lock").acquire(timeout=0)
@@ -540,8 +542,12 @@ def _check_settings(sweep: Sweep, images: Images, folder: Path) -> None:
         if differing:
             told = "; ".join(f"{key}: {found.get(key)} there, {identity.get(key)} here" for key in sorted(differing))
             raise TrainingError(f"{folder} holds another sweep ({told}); give another folder, or the same options")
-    else:
-        write_whole(path, json.dumps(identity, indent=1).encode())
+        return
+    others = sorted(one.name for one in folder.iterdir() if not one.name.startswith("."))
+    if others:
+        # What lies there under the names of a sweep's files would be taken for them.
+        raise TrainingError(f"{folder} holds {others[0]}, but no sweep ({SETTINGS}); give an empty folder or another")
+    write_whole(path, json.dumps(identity, indent=1).encode())
 
 
 def _write_data(sweep: Sweep, images: Images, folder: Path) -> None:

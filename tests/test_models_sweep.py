@@ -396,6 +396,14 @@ def test_a_refusal_does_not_take_the_folder(tmp_path: Path) -> None:
     assert not (tmp_path / "sweep.json").exists()
 
 
+def test_a_folder_of_something_else_is_refused_and_left_alone(tmp_path: Path) -> None:
+    # As models.train --save-data leaves it: these images are not the sweep's.
+    (tmp_path / "data.npz").write_bytes(b"others")
+    assert_refused(invoke("digits", "-o", tmp_path), tmp_path.name, "holds data.npz, but no sweep", "another")
+    assert [path.name for path in tmp_path.iterdir() if not path.name.startswith(".")] == ["data.npz"]
+    assert (tmp_path / "data.npz").read_bytes() == b"others"
+
+
 def test_bad_places(tmp_path: Path) -> None:
     taken = tmp_path / "taken"
     taken.write_text("a file")
@@ -628,8 +636,13 @@ def test_an_interrupted_sweep_ends_like_another(how: str, undisturbed: bytes, tm
     generator = np.random.default_rng(len(how))
     for _ in range(3):
         running = Running.start(*LONG, "-o", tmp_path)
-        running.wait_for_workers()
-        time.sleep(generator.choice([0, generator.uniform(0, 12)]))  # often while the workers are just beginning
+        try:
+            running.wait_for_workers()
+        except AssertionError:
+            if running.process.poll() == 0:
+                break  # a fast machine was done before all interruptions
+            raise
+        time.sleep(generator.choice([0, generator.uniform(0, 6)]))  # often while the workers are just beginning
         family = running.family()
         if how == "kill the group":
             os.killpg(running.process.pid, signal.SIGKILL)
@@ -640,7 +653,9 @@ def test_an_interrupted_sweep_ends_like_another(how: str, undisturbed: bytes, tm
         else:
             running.process.send_signal(signal.SIGINT if how == "SIGINT" else signal.SIGTERM)
         code, told = running.ended(family)
-        assert code in {0, -signal.SIGKILL if "kill" in how else 130}, told
+        # One that has written everything may be met while the interpreter ends.
+        ended_by = {-signal.SIGINT, 0} if "wrote " in told else {0}
+        assert code in ended_by | {-signal.SIGKILL if "kill" in how else 130}, told
         assert "Traceback" not in told
     completed(*LONG, "-o", tmp_path)
     assert (tmp_path / "results.csv").read_bytes() == undisturbed
