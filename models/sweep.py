@@ -112,8 +112,7 @@ class Sweep:
         own = {one.name for one in fields(self)}
         recipe = Recipe(seed=seed, **{one.name: getattr(self, one.name) for one in fields(Recipe) if one.name in own})
         return Experiment(
-            architecture, self.data, recipe, self.train_samples, self.test_samples, 0, self.noise, self.data_seed, seed,
-            self.keep,
+            architecture, recipe, self.train_samples, self.test_samples, 0, self.noise, self.data_seed, self.keep
         )  # fmt: skip
 
     def identity(self, images: Images) -> dict[str, Any]:

@@ -38,20 +38,23 @@ class Experiment:
 
     ``train_samples``, ``test_samples``: so many images of each split, all if None, drawn by ``data_seed``;
     ``validation``: so many of the training images are held out. ``noise``: the probability that a training label is
-    replaced by another one. ``seed``: of the noise, the weights, the order and the augmentation. ``keep``: epochs
-    whose networks are exported, too.
+    replaced by another one. ``keep``: epochs whose networks are exported, too. The recipe's seed is that of the noise
+    and the weights as well.
     """
 
     architecture: str
-    data: str
     recipe: Recipe
     train_samples: int | None = None
     test_samples: int | None = None
     validation: int = 0
     noise: float = 0.0
     data_seed: int = 0
-    seed: int = 0
     keep: tuple[int, ...] = ()
+
+    @property
+    def seed(self) -> int:
+        """Of the noise and the weights, which is the recipe's, too."""
+        return self.recipe.seed
 
     def identity(self, images: Images) -> dict[str, Any]:
         """What must be the same for a training to be gone on with, beside the recipe."""
@@ -63,7 +66,6 @@ class Experiment:
             "validation": self.validation,
             "noise": self.noise,
             "data_seed": self.data_seed,
-            "network_seed": self.seed,
         }
 
 
@@ -464,7 +466,7 @@ def main(
         if threads:
             torch.set_num_threads(threads)
         experiment = Experiment(
-            architecture, spec, chosen, train_samples, test_samples, validation, noise, data_seed, seed,
+            architecture, chosen, train_samples, test_samples, validation, noise, data_seed,
             epochs_of(keep, chosen.epochs),
         )  # fmt: skip
         images = data.load(spec, folder=data_folder, download=download)

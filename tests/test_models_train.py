@@ -87,9 +87,7 @@ def test_saved_data_are_what_was_trained_and_tested_with(tmp_path: Path) -> None
     options = ("mlp_3", "--epochs", 1, "--train-samples", 50, "--test-samples", 30, "--validation", 10, "--noise", 0.4)
     result = invoke(*options, "--save-data", "-o", tmp_path / "run", "--device", "cpu")
     assert result.exit_code == 0, result.output
-    prepared = train.prepare(
-        train.Experiment("mlp_3", "digits", training.Recipe(epochs=1), 50, 30, 10, 0.4), data.load("digits")
-    )
+    prepared = train.prepare(train.Experiment("mlp_3", training.Recipe(epochs=1), 50, 30, 10, 0.4), data.load("digits"))
     with np.load(tmp_path / "run" / "data.npz") as saved:
         assert np.array_equal(saved["x_train"], prepared.images.train_images[:, 0])
         assert np.array_equal(saved["x_test"], prepared.images.test_images[:, 0])
@@ -445,7 +443,7 @@ def test_without_noise_and_subsets_nothing_is_told_of_them() -> None:
     digits = data.load("digits")
     recipe = training.Recipe(epochs=1)
     row = training.Row(1, 0.1, 0.5, 0.5, 0.5, math.nan, math.nan, 0.5, 0.5, 1.0)
-    experiment = train.Experiment("mlp_4", "digits", recipe)
+    experiment = train.Experiment("mlp_4", recipe)
     told = train.describe(row, experiment, train.prepare(experiment, digits), 1, 1)
     assert not {"corrupted_indices", "train_indices", "accuracy_validation", "loss_validation"} & told.keys()
     noisy = replace(experiment, noise=0.5, recipe=replace(recipe, flip=True, crop=2, mixed_precision=True))
