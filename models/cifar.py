@@ -4,6 +4,9 @@ The formats are described by A. Krizhevsky at https://www.cs.toronto.edu/~kriz/c
 sums: an image is 3072 bytes, 32 x 32 in row-major order, first all of red, then green, then blue. The binary version
 puts before each image a byte with its label, CIFAR-100 two, of which the second is the fine one. The Python version
 holds a pickled dict per file, with an array ``data`` (n, 3072) of uint8 and a list ``labels``, or ``fine_labels``.
+
+lronnx reads the same formats, but what is in models/ meets it through files only; the tests compare both, image by
+image.
 """
 
 from __future__ import annotations

@@ -32,5 +32,9 @@ def write_whole(path: Path, content: bytes | Callable[[IO[bytes]], object]) -> N
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        if error.filename == str(temporary):
+            error.filename = str(path)  # what people know of
+        raise
     finally:
         temporary.unlink(missing_ok=True)

@@ -388,8 +388,6 @@ def perform(
         AnalysisFailed: an analysis fails.
         KeyboardInterrupt: after the workers have stopped; what they were at goes on from its last saved state.
     """
-    if folder.exists() and not folder.is_dir():
-        raise TrainingError(f"{folder} is a file; -o names the folder for what comes out")
     folder.mkdir(parents=True, exist_ok=True)
     try:
         lock = filelock.FileLock(folder / ".lock").acquire(timeout=0)
@@ -627,7 +625,14 @@ def _numbers(text: str, option: str) -> tuple[int, ...]:
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
 @click.argument("preset", type=click.Choice(list(PRESETS)))
-@click.option("-o", "--out", "folder", type=click.Path(path_type=Path), required=True, help="Folder for the results.")
+@click.option(
+    "-o",
+    "--out",
+    "folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    required=True,
+    help="Folder for the results.",
+)
 @click.option(
     "--architecture",
     "architectures",

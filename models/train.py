@@ -362,7 +362,12 @@ def epochs_of(text: str | None, last: int) -> tuple[int, ...]:
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
 @click.argument("architecture")
 @click.option(
-    "-o", "--out", "folder", type=click.Path(path_type=Path), required=True, help="Folder for what comes out."
+    "-o",
+    "--out",
+    "folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    required=True,
+    help="Folder for what comes out.",
 )
 @click.option(
     "--data",

@@ -54,6 +54,12 @@ def test_an_error_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.Monk
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_an_error_names_the_file_that_was_to_be_written(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError) as raised:
+        write_whole(tmp_path / "missing" / "a", b"")
+    assert raised.value.filename == str(tmp_path / "missing" / "a")
+
+
 def test_of_several_writers_one_wins(tmp_path: Path) -> None:
     path = tmp_path / "a"
     contents = [bytes([number]) * 100_000 for number in range(8)]

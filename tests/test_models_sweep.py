@@ -21,6 +21,7 @@ import numpy as np
 import psutil
 import pytest
 from click.testing import CliRunner, Result
+from refusals import assert_refused
 
 torch = pytest.importorskip("torch")
 for package in ("onnxscript", "sklearn", "matplotlib"):
@@ -102,16 +103,6 @@ def completed(*arguments: object) -> tuple[str, str]:
 
 def invoke(*arguments: object) -> Result:
     return CliRunner().invoke(sweep.main, [str(argument) for argument in arguments])
-
-
-def assert_refused(result: Result, *told: str) -> None:
-    assert result.exit_code == 2, result.output
-    assert isinstance(result.exception, SystemExit), result.exception
-    text = " ".join(result.output.split())
-    assert "Error: " in text
-    assert "Traceback" not in text
-    for part in told:
-        assert part in text, text
 
 
 def times(folder: Path) -> dict[str, int]:

@@ -18,6 +18,7 @@ import onnx
 import onnxruntime
 import pytest
 from click.testing import CliRunner, Result
+from refusals import assert_refused
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("onnxscript")
@@ -43,17 +44,6 @@ def threads() -> Iterator[None]:
 def invoke(*arguments: object) -> Result:
     """In one line, as a terminal of any width shows it."""
     return CliRunner().invoke(train.main, [str(argument) for argument in arguments])
-
-
-def assert_refused(result: Result, *told: str) -> None:
-    """Exit code 2, a sentence, and no traceback."""
-    assert result.exit_code == 2, result.output
-    assert isinstance(result.exception, SystemExit), result.exception
-    text = " ".join(result.output.split())
-    assert "Error: " in text
-    assert "Traceback" not in text
-    for part in told:
-        assert part in text
 
 
 @dataclass(frozen=True)
