@@ -39,6 +39,7 @@ MEMORY = 10**9
 """Bytes that the walks of one worker may take by default. Not what happens to be free: results depend on it."""
 
 CORRUPTED_KEY = "lronnx.corrupted_indices"
+TRAINED_KEY = "lronnx.train_indices"
 """Metadata of a model: a JSON list of the positions in the training split whose labels were wrong in its training."""
 
 FAMILY_OPTIONS = {
@@ -524,12 +525,17 @@ def _marked(data: Dataset, corrupted: np.ndarray[Any, Any] | None, metadata: Map
     # What the data say of their own samples holds; a model's positions are those of the split that it was trained with.
     unknown = bool((data.corrupted[data.split == split] < 0).all())
     if CORRUPTED_KEY in metadata and split == "train" and unknown:
-        try:
-            told = [int(index) for index in json.loads(metadata[CORRUPTED_KEY])]
-        except (ValueError, TypeError):
-            raise InputError(f"the model's metadata entry {CORRUPTED_KEY} is no JSON list of whole numbers") from None
-        return data.with_corrupted(split, told)
+        # A sample that the model was not trained with has no label that it was trained with.
+        trained = _positions(metadata, TRAINED_KEY) if TRAINED_KEY in metadata else None
+        return data.with_corrupted(split, _positions(metadata, CORRUPTED_KEY), trained)
     return data
+
+
+def _positions(metadata: Mapping[str, str], key: str) -> list[int]:
+    try:
+        return [int(index) for index in json.loads(metadata[key])]
+    except (ValueError, TypeError):
+        raise InputError(f"the model's metadata entry {key} is no JSON list of whole numbers") from None
 
 
 def _hash_of_file(spec: str) -> str:

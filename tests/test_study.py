@@ -494,6 +494,25 @@ def test_the_data_know_their_corrupted_labels_better_than_the_model(tmp_path: Pa
     assert wrong == {"unmarked": {0, 2}, "marked": {1}}
 
 
+def test_labels_that_a_model_was_not_trained_with_are_neither_clean_nor_corrupted(tmp_path: Path) -> None:
+    model = onnx.load(EXAMPLE / "digits.onnx")
+    told = {"lronnx.scale": "0.0625", "lronnx.corrupted_indices": "[2]", "lronnx.train_indices": "[2, 3]"}
+    onnx.helper.set_model_props(model, told)
+    onnx.save(model, tmp_path / "model.onnx")
+    images = np.zeros((4, 8, 8), np.uint8)
+    images[:, 3] = 16
+    np.savez(tmp_path / "data.npz", x_train=images, y_train=np.arange(4))
+    given = (tmp_path / "model.onnx", "--data", tmp_path / "data.npz", *QUICK, "--workers", 1)
+    run(*given, "-o", tmp_path / "run")
+    marks = {row["index"]: row["corrupted"] for row in table(tmp_path / "run").to_pylist()}
+    assert marks == {0: None, 1: None, 2: True, 3: False}
+
+    for bad, part in (("[4]", "no sample at position 4"), ("2", "lronnx.train_indices is no JSON list")):
+        onnx.helper.set_model_props(model, told | {"lronnx.train_indices": bad})
+        onnx.save(model, tmp_path / "model.onnx")
+        assert part in run(*given, "-o", tmp_path / "bad", code=2).stderr
+
+
 def test_corrupted_labels_are_a_group(tmp_path: Path) -> None:
     np.save(tmp_path / "wrong.npy", np.arange(0, 1347, 2))
     run("-o", tmp_path / "run", "--samples", 6, *QUICK, "--workers", 1, "--corrupted", tmp_path / "wrong.npy")

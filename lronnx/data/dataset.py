@@ -177,17 +177,22 @@ class Dataset:
             _numbers=_frozen(self._numbers[keep]),
         )
 
-    def with_corrupted(self, split: str, indices: Iterable[int]) -> Dataset:
+    def with_corrupted(self, split: str, indices: Iterable[int], known: Iterable[int] | None = None) -> Dataset:
         """The same samples, those of ``split`` at these positions marked as corrupted (1), its others as not (0).
 
-        A position may belong to a sample that is not selected. Raises InputError for a split that is not here or
-        a position that the split does not have.
+        ``known``: the positions that this is known of; of the others it is unknown (-1). A position may belong to a
+        sample that is not selected. Raises InputError for a split that is not here or a position that the split does
+        not have.
         """
         inside = self._in_splits([split])
         marked = np.array([_position(index) for index in indices], dtype=np.int64)
         self._check_range(marked, [split])
         corrupted = self.corrupted.copy()
         corrupted[inside] = np.isin(self.index[inside], marked)
+        if known is not None:
+            among = np.array([_position(index) for index in known], dtype=np.int64)
+            self._check_range(among, [split])
+            corrupted[inside & ~np.isin(self.index, among)] = -1
         return replace(self, corrupted=_frozen(corrupted))
 
     def _in_splits(self, splits: Sequence[str]) -> NDArray[np.bool_]:
