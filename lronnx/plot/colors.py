@@ -8,6 +8,7 @@ shown: it depends on the layer's place among the network's switching nodes alone
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 
@@ -55,6 +56,22 @@ def layer(position: int, count: int) -> Color:
     """The colour of the switching node at ``position`` of ``count``, in the network's order."""
     share = position / max(count - 1, 1)
     return Color(_between(_LIGHT, share), _between(_DARK, share))
+
+
+def text_on(fill: Color) -> Color:
+    """Black or white, whichever is read better on ``fill``: by the contrast ratio of WCAG 2."""
+    return Color(*("#ffffff" if _luminance(one) < _EVEN else "#000000" for one in fill))
+
+
+# (1.05 / (L + 0.05)) and ((L + 0.05) / 0.05) are equal here.
+_EVEN = math.sqrt(1.05 * 0.05) - 0.05
+
+
+def _luminance(color: str) -> float:
+    """The relative luminance of WCAG 2, 0 to 1."""
+    parts = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
 def _between(stops: tuple[str, ...], share: float) -> str:

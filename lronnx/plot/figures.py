@@ -52,7 +52,10 @@ class Hover:
 
 @dataclass(frozen=True, eq=False)
 class Line:
-    """A line through (x, y). ``group``: marks of one group are shown and hidden together by their legend entry."""
+    """A line through (x, y). ``group``: marks of one group are shown and hidden together by their legend entry.
+
+    ``arrow``: the last point has an arrowhead, which points along the last stretch.
+    """
 
     x: Floats
     y: Floats
@@ -63,6 +66,7 @@ class Line:
     opacity: float = 1.0
     group: str = ""
     hover: Hover | None = None
+    arrow: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,7 +151,8 @@ class Bars:
 class Boxes:
     """Rectangles with rounded corners and a text in each, in the axes' units; ``x`` and ``y`` are their centres.
 
-    ``outlines``: colours of the borders; a box is filled with ``fills``. Texts may have several lines.
+    ``outlines``: colours of the borders, which are drawn as ``dash`` says; a box is filled with ``fills``. Texts may
+    have several lines, whose colours are ``inks`` (None: INK) and whose size is ``size`` points.
     """
 
     x: Floats
@@ -158,11 +163,14 @@ class Boxes:
     fills: Sequence[Color]
     outlines: Sequence[Color]
     hover: Hover | None = None
+    inks: Sequence[Color] | None = None
+    dash: Dash = "solid"
+    size: float = 8.0
 
 
 @dataclass(frozen=True, eq=False)
 class Texts:
-    """Texts at (x, y): ``anchor`` says which end of a text is there."""
+    """Texts at (x, y): ``anchor`` says which end of a text is there; ``size`` is in points."""
 
     x: Floats
     y: Floats
@@ -222,7 +230,10 @@ class Figure:
     ``name``: of its files, unique in a page: letters, digits, ``-`` and ``_``. ``caption``: what to see and how it was
     computed. ``table``: its data as columns of one length, written as CSV beside still figures. ``pictures``: a
     film strip above. ``stops``: the x that the keyboard steps through, with what is told at each; None: none.
-    ``aspect``: height over width of a still figure and of the page's on a desktop.
+    ``aspect``: height over width of a still figure and of the page's on a desktop. ``width``: in inches, where texts
+    have to fit into what is drawn: panels without axes then fill the figure without margins, both axes have one scale,
+    and the size of every text is meant at this width. A page shows such a figure at one fixed scale, all of it, and
+    lets it be scrolled where it is wider than the page. None: any width will do.
     """
 
     name: str
@@ -234,6 +245,7 @@ class Figure:
     pictures: Sequence[Picture] = ()
     stops: tuple[Floats, Hover] | None = None
     aspect: float = 0.7
+    width: float | None = None
 
     def __post_init__(self) -> None:
         lengths = {name: len(column) for name, column in self.table.items()}
