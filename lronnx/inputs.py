@@ -90,6 +90,16 @@ class Pixels:
         mean, std = (self._spread(numbers, pixels, channel_axis, what) for numbers in (self.mean, self.std))
         return np.asarray((pixels.astype(np.float64) * self.scale - mean) / std)
 
+    def invert(self, inputs: Array, channel_axis: int | None, what: str) -> Floats:
+        """The pixels, real numbers, that become these inputs: float64 of the same shape.
+
+        Raises InputError if no scale is known or channels do not fit.
+        """
+        if self.scale is None:
+            raise InputError(f"nothing says which pixels {what} stands for")
+        mean, std = (self._spread(numbers, inputs, channel_axis, what) for numbers in (self.mean, self.std))
+        return np.asarray((inputs.astype(np.float64) * std + mean) / self.scale)
+
     @staticmethod
     def _spread(numbers: tuple[float, ...], pixels: Array, channel_axis: int | None, what: str) -> Floats:
         if len(numbers) == 1:
