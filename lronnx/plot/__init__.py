@@ -5,3 +5,22 @@ A figure is described once, independent of how it is drawn: :mod:`~lronnx.plot.s
 figures with matplotlib, as PNG or SVG; :mod:`~lronnx.plot.page` makes interactive pages of them with Plotly. Only these
 two import the drawing libraries, which are the extra ``lronnx[plot]``.
 """
+
+from __future__ import annotations
+
+import importlib.util
+
+from lronnx.errors import InputError
+
+_DISTRIBUTIONS = {"PIL": "pillow"}
+"""What is installed under another name than it is imported by."""
+
+
+def check_installed(*modules: str) -> None:
+    """Raise InputError, which says how to install them, if any of these modules, by their import names, is missing.
+
+    Nothing is imported.
+    """
+    missing = [_DISTRIBUTIONS.get(module, module) for module in modules if importlib.util.find_spec(module) is None]
+    if missing:
+        raise InputError(f"pictures need {' and '.join(missing)}, not installed here: pip install 'lronnx[plot]'")
