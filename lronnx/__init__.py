@@ -10,7 +10,7 @@
 
 from lronnx.errors import InputError, LronnxError, ModelError, NotPiecewiseAffineError, Refusal
 from lronnx.graph import Graph, Node, Value
-from lronnx.network import Inspection, Network, NodeReport, inspect, load
+from lronnx.network import Inspection, Network, NodeReport, SwitchingNode, inspect, load
 from lronnx.regions import DecisionChange, PathWalk, SelfCheck, Switch, Walk
 from lronnx.walker import PatternError, Progress, Stop
 
@@ -34,6 +34,7 @@ __all__ = [
     "SelfCheck",
     "Stop",
     "Switch",
+    "SwitchingNode",
     "Value",
     "Walk",
     "__version__",

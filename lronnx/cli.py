@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
+import shlex
 import signal
 import sys
 import time
@@ -449,6 +451,22 @@ def walk(
 )
 @click.option("--regions", is_flag=True, help="Keep every region, too: one Parquet file per path.")
 @click.option(
+    "--units",
+    type=click.IntRange(min=0),
+    metavar="N",
+    default=64,
+    show_default=True,
+    help="Of how many paths, spread evenly, to keep how often each unit switches.",
+)
+@click.option(
+    "--exhibits",
+    type=click.IntRange(min=0),
+    metavar="N",
+    default=2,
+    show_default=True,
+    help="Of how many paths with the most and the least deviation to keep every region, for pictures.",
+)
+@click.option(
     "--budget", type=_Budget(), metavar="30s|N", help="End a segment's walk after this time, or after N regions."
 )
 @click.option(
@@ -495,6 +513,8 @@ def analyze(
     lanes: int | None,
     memory: int,
     regions: bool,
+    units: int,
+    exhibits: int,
     budget: tuple[str, float] | None,
     estimate: float | None,
     workers: int | None,
@@ -522,6 +542,7 @@ def analyze(
         lowering=lowering,
         estimate=estimate,
         regions=regions,
+        units=units,
         seed=seed,
         **({} if budget is None else {budget[0]: budget[1]}),  # type: ignore[arg-type]
     )
@@ -564,6 +585,7 @@ def analyze(
             per_sample=per_sample,
             length=length,
             closed=closed,
+            about={"command": _command_line()},
         )
         _tell(planned.told)
         crew = study.Crew(workers, scheduler, cluster is not None)
@@ -571,7 +593,12 @@ def analyze(
         try:
             with _StudyBar() as progress, interrupts as stop:
                 ended = planned.run(
-                    target, crew, progress=progress, stop=stop, notice=lambda text: _tell(f"Notice: {text}")
+                    target,
+                    crew,
+                    progress=progress,
+                    stop=stop,
+                    notice=lambda text: _tell(f"Notice: {text}"),
+                    exhibits=exhibits,
                 )
         except KeyboardInterrupt:
             _tell("Stopped at once; what was finished is safe. The same command goes on from here.")
@@ -709,6 +736,11 @@ def _sources(
     given |= {f"--input {name}": spec for name, spec in fixed_inputs}
     files = {f"the file for {option}": inputs.split_spec(spec)[0] for option, spec in given.items() if spec is not None}
     return {"the model": model, **files}
+
+
+def _command_line() -> str:
+    """The command as it was given, to be repeated. What stands behind the question mark of a URL may be secret."""
+    return shlex.join(["lronnx", *(re.sub(r"^(\w+://[^?]*)\?.*", r"\1", text) for text in sys.argv[1:])])
 
 
 def _unique(pairs: Sequence[tuple[str, Any]], option: str) -> dict[str, Any]:

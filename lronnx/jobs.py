@@ -41,7 +41,7 @@ class Job:
     take. ``rates``: :attr:`lronnx.ops.lowering.Rates.seconds`, None for this machine's. ``max_regions`` and
     ``max_seconds``: a segment's budget, after which its walk ends early. ``estimate``: the fraction of every segment to
     walk, None for all of it.
-    ``regions``: whether the regions file is wanted; ``about``: what is recorded in it.
+    ``about``: what is recorded in a regions file.
     """
 
     model: bytes | Path
@@ -61,16 +61,20 @@ class Job:
     max_seconds: float | None = None
     estimate: float | None = None
     seed: int = 0
-    regions: bool = False
     about: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Task(NamedTuple):
-    """A path to walk: float64 points (P, \\*shape of one sample), P >= 2."""
+    """A path to walk: float64 points (P, \\*shape of one sample), P >= 2.
+
+    ``units``: whether to keep how often each unit switches; ``regions``: whether the regions file is wanted.
+    """
 
     path: int
     points: Floats
     closed: bool
+    units: bool = False
+    regions: bool = False
 
 
 class _Stopped(Exception):
@@ -112,8 +116,8 @@ class Walking:
         try:
             if self._plan is None:
                 walks, device = self._segments(task, stop)
-                regions = self._regions(walks, task.closed, device) if self.job.regions else None
-                rows = records.walked(task.path, walks)
+                regions = self._regions(walks, task.closed, device) if task.regions else None
+                rows = records.walked(task.path, walks, units=task.units)
             else:
                 found, device = self._estimates(task, self._plan, stop)
                 rows, regions = records.estimated(task.path, found), None

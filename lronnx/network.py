@@ -85,6 +85,20 @@ class Inspection:
 
 
 @dataclass(frozen=True)
+class SwitchingNode:
+    """A node whose units switch. ``shape``: of one sample's output, the batch's axis included; ``units``: its elements.
+
+    ``level``: how many switching nodes there are on a way from the input to its output, itself included, at most.
+    """
+
+    label: str
+    op_type: str
+    shape: tuple[int, ...]
+    units: int
+    level: int
+
+
+@dataclass(frozen=True)
 class _Study:
     """A model with everything that loading finds out about it."""
 
@@ -478,6 +492,20 @@ class Network:
     def lowers(self) -> bool:
         """Whether it has convolutions, which there are several ways to write as matrix products."""
         return any(self._study.lowers(node) for node in self._study.model.graph.nodes)
+
+    @cached_property
+    def switching_nodes(self) -> tuple[SwitchingNode, ...]:
+        """All nodes whose units may switch, in the network's (topological) order."""
+        study, labels = self._study, self._study.labels
+        nodes = list(linearize.evaluated(study.model.graph, labels))
+        levels = stages.levels_of(nodes, labels, self.input_name)
+        return tuple(
+            SwitchingNode(
+                node.label, node.op_type, study.shapes[node.outputs[0]], study.units(node), levels[node.outputs[0]]
+            )
+            for node, _ in nodes
+            if study.units(node)
+        )
 
     # ---- programs
 

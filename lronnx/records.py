@@ -9,6 +9,10 @@ none; ``index`` is the sample's position in its split, null if the path belongs 
 ``corrupted`` (whether the label is known to be wrong) are null if nobody knows; ``other_index`` and ``other_label``
 are of the sample that a path leads to from another one. A segment whose two ends are the same point (translations of a
 constant image) has no direction: length 0, no regions, density null.
+
+Three columns are maps by node: ``switches_by_node``, how often its units switch; ``switches_by_place``, the same in
+each of :data:`PLACES` equal parts of t; ``switches_by_unit``, which units (flat, row-major indices) switch, and how
+often each. The last is large and null but for as many paths as the study was asked to keep it for.
 """
 
 from __future__ import annotations
@@ -19,14 +23,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from lronnx.regions import Walk
 
 if TYPE_CHECKING:
     from lronnx.estimates import Estimate, SegmentEstimate
 
+PLACES = 16
+"""Equal parts of a segment, from t = 0 to t = 1, in which switches are counted."""
+
 _NUMBERS = pa.list_(pa.field("item", pa.float64(), nullable=False))
 _COUNTS = pa.map_(pa.string(), pa.int64())
+_PER_UNIT = pa.map_(pa.string(), pa.struct({"unit": pa.list_(pa.int32()), "switches": pa.list_(pa.int32())}))
+_PER_PLACE = pa.map_(pa.string(), pa.list_(pa.int32()))
 
 _PLACE = [pa.field("path", pa.int64(), nullable=False), pa.field("segment", pa.int32(), nullable=False)]
 
@@ -67,6 +77,8 @@ _WALKED = [
     pa.field("local_similarity", pa.float64()),
     pa.field("decision_changes", pa.int64(), nullable=False),
     pa.field("switches_by_node", _COUNTS, nullable=False),
+    pa.field("switches_by_unit", _PER_UNIT),
+    pa.field("switches_by_place", _PER_PLACE, nullable=False),
     pa.field("partial", pa.bool_(), nullable=False),
 ]
 
@@ -98,8 +110,8 @@ TIMES = pa.schema(
 )
 
 
-def walked(path: int, walks: Sequence[Walk]) -> pa.RecordBatch:
-    """The rows of a path's segments, without their origin."""
+def walked(path: int, walks: Sequence[Walk], *, units: bool) -> pa.RecordBatch:
+    """The rows of a path's segments, without their origin. ``units``: whether the switches of single units are kept."""
     columns: dict[str, list[Any]] = {field.name: [] for field in (*_PLACE, *_WALKED, *_CHECK)}
     for segment, walk in enumerate(walks):
         figures = {
@@ -122,6 +134,8 @@ def walked(path: int, walks: Sequence[Walk]) -> pa.RecordBatch:
             "local_similarity": walk.local_similarity,
             "decision_changes": len(walk.decision_changes),
             "switches_by_node": sorted(walk.switches_by_node.items()),
+            "switches_by_unit": _by_unit(walk) if units else None,
+            "switches_by_place": _by_place(walk),
             "partial": walk.partial,
             "self_check_ok": walk.self_check.ok,
             "contradictions": walk.self_check.contradictions,
@@ -184,6 +198,26 @@ def _lists(rows: Sequence[np.ndarray[Any, np.dtype[np.float64]]]) -> pa.ListArra
     offsets = np.cumsum([0, *(len(row) for row in rows)], dtype=np.int32)
     flat = np.concatenate(rows) if rows else np.zeros(0)
     return pa.ListArray.from_arrays(pa.array(offsets), pa.array(flat), type=_NUMBERS)
+
+
+def _by_unit(walk: Walk) -> list[tuple[str, dict[str, NDArray[np.int64]]]]:
+    """Of every node with switches, sorted, which of its units switch, and how often each."""
+    units: dict[str, list[int]] = {}
+    for together in walk.switches:
+        for switch in together:
+            units.setdefault(switch.node, []).append(switch.unit)
+    counted = {node: np.unique(numbers, return_counts=True) for node, numbers in sorted(units.items())}
+    return [(node, {"unit": found, "switches": counts}) for node, (found, counts) in counted.items()]
+
+
+def _by_place(walk: Walk) -> list[tuple[str, NDArray[np.int64]]]:
+    """Of every node with switches, sorted, how many there are in each of PLACES parts of the segment."""
+    parts = np.minimum((walk.t[1:-1] * PLACES).astype(np.int64), PLACES - 1).tolist()
+    places: dict[str, list[int]] = {}
+    for part, together in zip(parts, walk.switches, strict=True):
+        for switch in together:
+            places.setdefault(switch.node, []).append(part)
+    return [(node, np.bincount(numbers, minlength=PLACES)) for node, numbers in sorted(places.items())]
 
 
 def _finite(figure: float) -> float | None:

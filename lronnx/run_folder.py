@@ -3,6 +3,7 @@
     RUN/manifest.json             the model's hash, the data's, every option and version; written first
     RUN/segments/part-*.parquet   the result, in the order of the paths: as many paths in each part as the manifest says
     RUN/regions/path-*.parquet    with --regions, every region of a path
+    RUN/exhibits/*.parquet        every region, and the points, of the paths that deviate most and least
     RUN/times/part-*.parquet      how long each path took, and where it was walked
     RUN/journal/*.parquet         paths that are done while others of their part are not
     RUN/summary.json              written last
@@ -27,19 +28,21 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
+from numpy.typing import NDArray
 
 from lronnx import records
 from lronnx.errors import InputError
 from lronnx.places import Place
 
-FORMAT = 1
+FORMAT = 2
 """Version of the folder's layout, recorded in the manifest; it changes when readers would have to."""
 
 MANIFEST, SUMMARY = "manifest.json", "summary.json"
-SEGMENTS, REGIONS, TIMES, JOURNAL = "segments", "regions", "times", "journal"
+SEGMENTS, REGIONS, TIMES, JOURNAL, EXHIBITS = "segments", "regions", "times", "journal", "exhibits"
 
 WAITING_PARTS = 4
 """As many parts' rows are kept in memory; of others that are finished the rows are read back when they are needed."""
@@ -49,7 +52,8 @@ JOURNAL_EVERY = 2.0
 
 _NAME = re.compile(r"(?P<stem>.+)-(?P<digest>[0-9a-f]{16})\.parquet")
 _PART = re.compile(r"part-(\d+)")
-_PATH = re.compile(r"path-(\d+)")
+PATH_NAME = re.compile(r"path-(\d+)")
+EXHIBIT_NAME = re.compile(r"(path|points)-(\d+)")
 
 
 @dataclass(frozen=True)
@@ -192,6 +196,34 @@ class RunFolder:
         """Write the summary. Raises OSError."""
         self.place.write(SUMMARY, (json.dumps(summary, allow_nan=False) + "\n").encode())
 
+    def exhibited(self, wanted: Iterable[int]) -> set[int]:
+        """Which of these paths are kept as exhibits. All other exhibits, and damaged ones, are removed."""
+        wanted = set(wanted)
+        self.place.sweep(EXHIBITS)
+        kinds: dict[int, set[str]] = {path: {"path"} if self.keeps_regions else set() for path in wanted}
+        for name in self.place.names(EXHIBITS):
+            named = EXHIBIT_NAME.match(name)
+            if named is None or int(named[2]) not in wanted or named[1] in kinds[int(named[2])]:
+                self.place.delete(f"{EXHIBITS}/{name}")
+            elif is_sound(name, self.place.read(f"{EXHIBITS}/{name}")):
+                kinds[int(named[2])].add(named[1])
+            else:
+                self.place.delete(f"{EXHIBITS}/{name}")
+        return {path for path, found in kinds.items() if found == {"path", "points"}}
+
+    def exhibit(self, path: int, points: NDArray[np.float64], regions: bytes | None) -> None:
+        """Keep a path as an exhibit: its points (P, *sample) and its regions file, if it is not among all others'."""
+        if regions is not None:
+            self._write(EXHIBITS, f"path-{path:06d}", regions)
+        flat = points.reshape(len(points), -1)
+        offsets = np.arange(len(flat) + 1, dtype=np.int32) * flat.shape[1]
+        rows = pa.ListArray.from_arrays(pa.array(offsets), pa.array(flat.reshape(-1)))
+        about = {b"lronnx.shape": json.dumps(list(points.shape[1:])).encode()}
+        schema = pa.schema([pa.field("point", rows.type, nullable=False)], about)
+        self._write(
+            EXHIBITS, f"points-{path:06d}", _parquet([pa.RecordBatch.from_arrays([rows], schema=schema)], schema)
+        )
+
     @property
     def complete(self) -> bool:
         return len(self.done) == self.paths and not self._waiting
@@ -305,7 +337,7 @@ class RunFolder:
         """Find out what is done. Removes what is damaged or left over."""
         for folder in ("", SEGMENTS, REGIONS, TIMES, JOURNAL):
             self.place.sweep(folder)
-        regions = {path for path, _ in self._sound(REGIONS, _PATH)} if self.keeps_regions else set()
+        regions = {path for path, _ in self._sound(REGIONS, PATH_NAME)} if self.keeps_regions else set()
         timed = {part for part, _ in self._sound(TIMES, _PART)}
         for number, content in self._sound(SEGMENTS, _PART):
             paths = set(self._part(number))
@@ -335,7 +367,7 @@ class RunFolder:
             else:
                 self.place.delete(f"{JOURNAL}/{name}")
         for name in self.place.names(REGIONS):
-            named = _PATH.match(name)
+            named = PATH_NAME.match(name)
             if named is None or int(named[1]) not in self.done:
                 self.place.delete(f"{REGIONS}/{name}")
         for number in sorted({path // self.per_part for path in self._waiting}):
@@ -370,9 +402,8 @@ class RunFolder:
 
     def _read(self, folder: str, name: str) -> bytes | None:
         """A file's content; one that is damaged is removed, and None."""
-        named = _NAME.fullmatch(name)
         content = self.place.read(f"{folder}/{name}")
-        if named is not None and hashlib.sha256(content).hexdigest().startswith(named["digest"]):
+        if is_sound(name, content):
             return content
         self.notices.append(f"{folder}/{name} is damaged: removed, its paths are walked again")
         self.place.delete(f"{folder}/{name}")
@@ -382,6 +413,12 @@ class RunFolder:
         for name in self.place.names(folder):
             if name.startswith(beginning):
                 self.place.delete(f"{folder}/{name}")
+
+
+def is_sound(name: str, content: bytes) -> bool:
+    """Whether a file's content is what its name says."""
+    named = _NAME.fullmatch(name)
+    return named is not None and hashlib.sha256(content).hexdigest().startswith(named["digest"])
 
 
 def _read_manifest(place: Place, study: Mapping[str, Any]) -> dict[str, Any] | None:

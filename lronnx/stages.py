@@ -109,7 +109,7 @@ def cut(
     """
     labels, contents, shapes = source.labels, source.contents, source.shapes
     nodes = list(evaluated(source.graph, labels))
-    levels = _levels(nodes, labels, input_name)
+    levels = levels_of(nodes, labels, input_name)
     if labels.output not in levels:
         return ()
     first_use, last = _assign(nodes, labels, levels)
@@ -237,7 +237,7 @@ def _reads(node: Node, rule: OpRule, labels: Labels) -> set[str]:
     return {name for name in reads if name in labels.lookup.variable}
 
 
-def _levels(nodes: list[tuple[Node, OpRule]], labels: Labels, input_name: str) -> dict[str, int]:
+def levels_of(nodes: list[tuple[Node, OpRule]], labels: Labels, input_name: str) -> dict[str, int]:
     """How many switching nodes lie in front of each tensor, at most."""
     levels = {input_name: 0}
     for node, rule in nodes:

@@ -57,6 +57,15 @@ RESOURCES = ("device", "lanes", "memory")
 
 DEVICES = ("auto", "cpu", "cuda")
 
+UNITS = 64
+"""Of so many paths, spread evenly over all, a row also tells how often each unit switches."""
+
+EXHIBITS = 2
+"""Of so many paths with the most and with the least absolute deviation every region is kept, to be looked at."""
+
+# Longer texts in a model's metadata (lists of a whole training split's samples) are data, not facts.
+_METADATA = 2000
+
 # A part is read as a whole: about so many bytes, and no more paths than these.
 _PART_BYTES, _PART_PATHS = 8 * 2**20, 256
 # Polylines differ in length; so many of them are looked at.
@@ -70,7 +79,8 @@ class Settings:
     ``memory``: about how many bytes one worker's walks may take. ``max_regions``, ``max_seconds``: budget of one
     segment, whose walk then ends early; its row says how much of it was covered. ``estimate``: the fraction of every
     segment that is walked, for estimates of the rest (see :mod:`lronnx.estimates`). ``regions``: also keep every
-    region. The others as for :meth:`lronnx.Network.walk_path`. Raises InputError if they exclude each other.
+    region; ``units``: of how many paths, spread evenly, the switches of single units are kept. The others as for
+    :meth:`lronnx.Network.walk_path`. Raises InputError if they exclude each other.
     """
 
     engine: str = "sweep"
@@ -83,6 +93,7 @@ class Settings:
     max_seconds: float | None = None
     estimate: float | None = None
     regions: bool = False
+    units: int = UNITS
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -94,6 +105,8 @@ class Settings:
         for name in ("lanes", "memory", "max_regions"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if self.units < 0:
+            raise InputError(f"units must not be negative, but {self.units} is")
         budgeted = self.max_regions is not None or self.max_seconds is not None
         if self.max_regions is not None and self.max_seconds is not None:
             raise InputError("a budget is a number of regions or of seconds, not both")
@@ -185,12 +198,15 @@ class Study:
         progress: Callable[[Progress], None] | None = None,
         stop: Callable[[], Stop] | None = None,
         notice: Callable[[str], None] | None = None,
+        exhibits: int = EXHIBITS,
     ) -> Ended:
         """Walk all paths that the run folder does not hold yet, and sum up.
 
-        ``folder``: a path or a URL. ``stop`` is asked all the time: SOON finishes the paths that were begun, NOW does
-        not. Raises InputError if the folder belongs to another study, or is in use; OSError if it cannot be written:
-        then, and whatever else happens, what was written stays, and the same call goes on from there.
+        ``folder``: a path or a URL. ``exhibits``: of how many paths with the most and with the least absolute deviation
+        every region is kept, for pictures; they are walked a second time, at the end. ``stop`` is asked all the time:
+        SOON finishes the paths that were begun, NOW does not. Raises InputError if the folder belongs to another study,
+        or is in use; OSError if it cannot be written: then, and whatever else happens, what was written stays, and the
+        same call goes on from there.
         """
         crew = crew or Crew()
         stop = stop or (lambda: Stop.NO)
@@ -204,7 +220,7 @@ class Study:
             schema=schema,
             keeps_regions=self.settings.regions,
             environment=_versions() | self._resources(crew),
-            chosen=lambda: {**self.about, "rates": self._rates()},
+            chosen=lambda: {**self.about, "rates": self._rates(), "network": _facts(self.network)},
         ) as run:
             for told in run.notices if notice else ():
                 assert notice is not None
@@ -219,6 +235,8 @@ class Study:
             if run.complete:
                 figures = self._sum_up(run)
                 run.finish(figures)
+                if self.settings.estimate is None:
+                    self._exhibit(run, crew, exhibits, stop, notice or (lambda text: None))
             return Ended(
                 summary=figures,
                 done=len(run.done),
@@ -283,7 +301,7 @@ class Study:
                     failed[number] = str(error)
                     continue
                 origins[number] = self._origin(path)
-                yield Task(number, path.points, path.closed)
+                yield Task(number, path.points, path.closed, self._keeps_units(number), self.settings.regions)
 
         workers = self._workers(crew, run.manifest["chosen"]["rates"], len(self.paths) - before, stop)
         try:
@@ -319,7 +337,10 @@ class Study:
         return Here(job, stop) if count == 1 else Processes(job, count, stop)
 
     def _job(self, rates: Any) -> Job:
-        network, settings = self.network, self.settings
+        network = self.network
+        settings = asdict(self.settings)
+        # These are about single paths.
+        del settings["regions"], settings["units"]
         return Job(
             model=network.path,
             sha256=network.sha256,
@@ -334,8 +355,42 @@ class Study:
                 "options": self.identity(),
                 "version": __version__,
             },
-            **asdict(settings),
+            **settings,
         )
+
+    def _keeps_units(self, path: int) -> bool:
+        """Whether a path is one of those, spread evenly, whose rows tell of single units."""
+        count, kept = len(self.paths), self.settings.units
+        return path * kept // count != (path - 1) * kept // count
+
+    def _exhibit(
+        self, run: RunFolder, crew: Crew, count: int, stop: Callable[[], Stop], notice: Callable[[str], None]
+    ) -> None:
+        """Keep every region of the paths that deviate most and least."""
+        most, least = summary.extremes(summary.per_path(run.rows()), count)
+        there = run.exhibited([*most, *least])
+        missing = [path for path in (*most, *least) if path not in there]
+        if run.keeps_regions:
+            for path in missing:
+                run.exhibit(path, self.paths[path].points, None)
+            return
+        if missing and stop() is Stop.NO:
+            tasks = (Task(path, self.paths[path].points, self.paths[path].closed, False, True) for path in missing)
+            workers = self._workers(crew, run.manifest["chosen"]["rates"], len(missing), stop)
+            try:
+                for result in workers.results(tasks):
+                    if result is not None and result.regions is not None:
+                        run.exhibit(result.path, self.paths[result.path].points, result.regions)
+                        missing.remove(result.path)
+                    elif result is not None and result.problem:
+                        notice(f"the regions of path {result.path} could not be kept: {result.problem}")
+                    if stop() is not Stop.NO:
+                        break
+            finally:
+                workers.close()
+        if missing:
+            told = ", ".join(map(str, missing))
+            notice(f"the regions of these paths are not kept for pictures: {told}; the same command makes up for it")
 
     def _rates(self) -> dict[str, list[float]] | None:
         """By what convolutions are lowered on every worker, None if there is nothing to choose."""
@@ -564,6 +619,26 @@ def _selection(data: Dataset) -> dict[str, Any]:
     for split in data.split.tolist():
         counts[str(split)] = counts.get(str(split), 0) + 1
     return {"kind": data.kind, "sha256": data.fingerprint, "samples": counts, "samples_sha256": chosen.hexdigest()}
+
+
+def _facts(network: Network) -> dict[str, Any]:
+    """JSON of what a report tells of a network, so that it needs neither the model nor onnxruntime."""
+    return {
+        "units": network.units,
+        "outputs": network.outputs,
+        "metadata": {key: text for key, text in sorted(network.metadata.items()) if len(text) <= _METADATA},
+        "notices": list(network.notices),
+        "switching_nodes": [
+            {
+                "label": one.label,
+                "operator": one.op_type,
+                "shape": list(one.shape),
+                "units": one.units,
+                "level": one.level,
+            }
+            for one in network.switching_nodes
+        ],
+    }
 
 
 def _versions() -> dict[str, str]:

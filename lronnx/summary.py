@@ -177,6 +177,46 @@ def summarize(
     }
 
 
+def per_path(source: ds.Dataset | Iterable[pa.RecordBatch]) -> dict[str, NDArray[Any]]:
+    """The measures of every path: arrays of one length, in order of the paths' numbers.
+
+    ``path``, ``split`` (text), ``label`` (-1 if unknown), ``class`` (text, '' if unknown), ``corrupted`` (1, 0, or -1
+    if unknown), ``other_label``, ``length`` (Euclidean) and every measure of this module under its name; what does not
+    exist is nan. ``source`` and what is raised as for :func:`summarize`.
+    """
+    study = _read(source)
+    splits = np.array([*(name or "" for name in study.splits), ""])
+    classes = np.array([*study.classes, ""])
+    labels = np.array([*study.labels, -1], dtype=np.int64)
+    found: dict[str, NDArray[Any]] = {
+        "path": study.column("path", np.int64),
+        "split": splits[study.column("split", np.int32)],
+        "label": labels[study.column("label", np.int32)],
+        "class": classes[study.column("class", np.int32)],
+        "corrupted": study.column("corrupted", np.int8),
+        "other_label": labels[study.column("other_label", np.int32)],
+        "length": study.column("length"),
+    }
+    for name, values in study.measures().items():
+        found[name] = np.where(np.isfinite(values), values, math.nan)
+    return found
+
+
+def extremes(paths: Mapping[str, NDArray[Any]], count: int) -> tuple[list[int], list[int]]:
+    """The numbers of up to ``count`` paths each with the most and the least absolute deviation, the extreme first.
+
+    ``paths``: as from :func:`per_path`, exact. Paths without regions (of length 0) are left out; of equal ones the
+    first is more extreme. No path is in both: if there are too few, those with the most come first.
+    """
+    deviation = paths["absolute_deviation_norm"]
+    known = np.flatnonzero(np.isfinite(deviation) & (paths["regions"] > 0))
+    numbers = paths["path"][known]
+    order = numbers[np.lexsort((numbers, -deviation[known]))].tolist()
+    most = order[:count]
+    least = [path for path in numbers[np.lexsort((numbers, deviation[known]))].tolist() if path not in most]
+    return most, least[:count]
+
+
 def mean_interval(
     values: Floats, *, seed: int = 0, resamples: int = 2000, confidence: float = 0.95
 ) -> tuple[Floats, Floats]:

@@ -47,8 +47,13 @@ def outcome(path: int, regions: bool = False) -> Outcome:
                 row[field.name] = str(rng.integers(3))
             elif pa.types.is_list(field.type):
                 row[field.name] = rng.random(3).tolist()
-            else:
+            elif field.type.item_type == pa.int64():
                 row[field.name] = [("node", int(rng.integers(9)))]
+            elif pa.types.is_list(field.type.item_type):
+                row[field.name] = [("node", rng.integers(9, size=records.PLACES).tolist())]
+            else:
+                units = rng.integers(9, size=4).tolist()
+                row[field.name] = [("node", {"unit": units, "switches": units})] if path % 2 else None
         row |= {"path": path, "segment": segment, "label": None if path % 4 == 0 else 1}
         rows.append(row)
     (batch,) = pa.Table.from_pylist(rows, records.SEGMENTS).combine_chunks().to_batches()

@@ -47,6 +47,7 @@ CHECKS = [
     ("value_tolerance", pa.float64()),
     ("forward_passes", pa.int64()),
 ]
+UNIT_COLUMNS = ("unit", "switches")
 EXACT = pa.schema(
     [
         *COMMON,
@@ -66,6 +67,9 @@ EXACT = pa.schema(
         ("local_similarity", pa.float64()),
         ("decision_changes", pa.int64()),
         ("switches_by_node", pa.map_(pa.string(), pa.int64())),
+        # The statistics do not need these two.
+        ("switches_by_unit", pa.map_(pa.string(), pa.struct({name: pa.list_(pa.int32()) for name in UNIT_COLUMNS}))),
+        ("switches_by_place", pa.map_(pa.string(), pa.list_(pa.int32()))),
         ("partial", pa.bool_()),
         *CHECKS,
     ]
