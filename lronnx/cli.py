@@ -941,9 +941,13 @@ def _inspection_json(inspection: Inspection) -> dict[str, Any]:
                 "units": node.units,
                 "reason": node.reason,
                 "lowering": node.lowering or None,
+                "outputs": list(node.outputs),
+                "reads": list(node.reads),
             }
             for node in inspection.nodes
         ],
+        "analysed_input": inspection.input_name,
+        "analysed_output": inspection.output_name,
         "units": inspection.units,
         "piecewise_affine": inspection.piecewise_affine,
         "refusals": [

@@ -48,7 +48,8 @@ class NodeReport:
 
     ``kind``: constant, affine, switching, cut, refused or unused; ``reason``: why refused, cut or unused. ``units``:
     piecewise-linear units of one sample. ``lowering``: how a convolution is computed in double precision on a CPU, ''
-    for any other node.
+    for any other node. ``outputs``: the tensors that it makes. ``reads``: those that it is computed from and that
+    depend on the network's input, or on a node that is refused: of a recognised choice what its condition compares.
     """
 
     index: int
@@ -61,6 +62,13 @@ class NodeReport:
     units: int
     reason: str
     lowering: str = ""
+    outputs: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ()
+
+    @property
+    def switches(self) -> bool:
+        """Whether it is a switching node of its own, and not the condition of one."""
+        return self.kind == "switching" and self.reason == ""
 
 
 @dataclass(frozen=True)
@@ -68,6 +76,8 @@ class Inspection:
     """What is known of a model without walking it, piecewise affine or not.
 
     ``problem``: why it cannot be walked although no node may be refused (onnxruntime cannot run it, NaN weights).
+    ``input_name``: the input that varies, the first one if there are several; ``output_name``: the tensor that is
+    analysed, in front of what is cut; ``asked``: the output that it was to be.
     """
 
     name: str
@@ -82,6 +92,9 @@ class Inspection:
     units: int
     piecewise_affine: bool
     problem: str = ""
+    input_name: str = ""
+    output_name: str = ""
+    asked: str = ""
 
 
 @dataclass(frozen=True)
@@ -146,6 +159,21 @@ class _Study:
             return 0
         value = self.values.get(node.outputs[0])
         return prod(value.dims) if value is not None else 0
+
+    @cached_property
+    def traced(self) -> set[str]:
+        """The tensors that depend on the input, or on a node that is refused: a random one depends on nothing."""
+        nodes = self.model.graph.nodes
+        made = {name for refusal in self.labels.refusals for name in nodes[refusal.index].outputs if name}
+        return self.variable | made
+
+    def reads(self, node: Node) -> tuple[str, ...]:
+        """What a node is computed from, without repetitions: see :class:`NodeReport`."""
+        rule = dependence.rule_of(node)
+        names = node.inputs if rule is None else tuple(rule.depends_on(node))
+        if rule is not None and rule.reads is not None and node.label in self.labels.kinds:
+            names = rule.reads(node, self.labels.lookup)
+        return tuple(dict.fromkeys(name for name in names if name in self.traced))
 
     def lanes(self) -> int:
         """How many places to walk at once: enough to share out a step's overhead, few enough to keep the memory small.
@@ -382,7 +410,8 @@ def inspect(
         units = study.units(node) if kind == "switching" else 0
         shape = value.shape if value is not None else None
         op_type = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
-        told = kind, units, reason, study.lowering(node, plan)
+        made = tuple(name for name in node.outputs if name)
+        told = kind, units, reason, study.lowering(node, plan), made, study.reads(node)
         reports.append(NodeReport(node.index, node.name, node.label, op_type, first, shape, *told))
     notices = study.notices
     if labels.refusals and (others := study.alternatives()):
@@ -400,6 +429,9 @@ def inspect(
         sum(report.units for report in reports),
         not labels.refusals and not study.problem,
         study.problem,
+        study.input_name,
+        labels.output,
+        study.asked,
     )
 
 
