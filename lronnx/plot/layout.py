@@ -13,6 +13,7 @@ from bisect import bisect_right, insort
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import networkx as nx
 import numpy as np
@@ -37,8 +38,8 @@ class Layout:
 
     ``edges``: per edge the points that it runs through, (k, 2), from the lower side of one box to the upper side of
     another, downwards all the way; it is straight within a level. ``levels``: the boxes' levels, (n,).
-    ``box``: what is covered, (left, right, bottom, top), left and top at 0. ``crossings``: how many times edges cross between levels,
-    edges that run together counted once.
+    ``box``: what is covered, (left, right, bottom, top), left and top at 0. ``crossings``: how many times edges cross
+    between levels, edges that run together counted once.
     """
 
     x: Floats
@@ -132,7 +133,7 @@ class _Net:
 
     def steps(self, edge: Edge) -> list[Edge]:
         vertices = self.through(edge)
-        return list(zip(vertices, vertices[1:], strict=False))
+        return list(pairwise(vertices))
 
     def order(self) -> list[list[int]]:
         """The vertices of every level from left to right, with few crossings."""
@@ -228,10 +229,10 @@ class _Net:
 
         Of all solutions the middle between the one that is furthest to the left and the one furthest to the right.
         """
-        neighbours = [pair for row in rows for pair in zip(row, row[1:], strict=False)]
+        neighbours = [pair for row in rows for pair in pairwise(row)]
         pole = self._poles(neighbours)
         count = max(pole, default=-1) + 1
-        apart = {}
+        apart: dict[Edge, float] = {}
         for left, right in neighbours:
             room = gap if left < self.boxes and right < self.boxes else lane
             key = pole[left], pole[right]
@@ -294,9 +295,7 @@ def _straightest(count: int, apart: Mapping[Edge, float], pulls: Mapping[Edge, f
     lengths = count + np.arange(n)
     # x[a] - x[b] - length <= 0, x[b] - x[a] - length <= 0, x[left] - x[right] <= -apart.
     rows = np.concatenate([np.repeat(np.arange(2 * n), 3), 2 * n + np.repeat(np.arange(m), 2)])
-    columns = np.concatenate(
-        [np.stack([pairs[:, 0], pairs[:, 1], lengths], 1).ravel()] * 2 + [order.ravel()]
-    )
+    columns = np.concatenate([np.stack([pairs[:, 0], pairs[:, 1], lengths], 1).ravel()] * 2 + [order.ravel()])
     signs = np.concatenate([np.tile([1.0, -1, -1], n), np.tile([-1.0, 1, -1], n), np.tile([1.0, -1], m)])
     matrix = coo_array((signs, (rows, columns)), shape=(2 * n + m, count + n)).tocsr()
     limits = np.concatenate([np.zeros(2 * n), -np.array(list(apart.values()), dtype=np.float64)])
@@ -306,7 +305,9 @@ def _straightest(count: int, apart: Mapping[Edge, float], pulls: Mapping[Edge, f
         # The pull to one side is too weak to make anything less straight: no weight is below 1.
         cost = np.concatenate([np.full(count, towards * 0.4 / count), weights])
         bounds = np.concatenate([np.tile([0.0, total], (count, 1)), np.tile([0.0, total], (n, 1))])
-        solved = linprog(cost, A_ub=matrix if len(limits) else None, b_ub=limits if len(limits) else None, bounds=bounds)
+        solved = linprog(
+            cost, A_ub=matrix if len(limits) else None, b_ub=limits if len(limits) else None, bounds=bounds
+        )
         if solved.x is None:
             raise RuntimeError(f"no layout: {solved.message}")
         found.append(solved.x[:count])
