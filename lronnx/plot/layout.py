@@ -29,7 +29,9 @@ Edge = tuple[int, int]
 _WEIGHTS = (3.0, 1.0, 8.0)
 _SWEEPS = 24
 # Points of a curve between two levels.
-_CURVE = 12
+_CURVE = 16
+# The last part of an edge, and the first, is vertical: room for an arrowhead.
+_STUB = 0.07
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,7 +169,7 @@ class _Net:
             seen[vertex] = True
             found.append(vertex)
             # Dummies come last: long edges run beside what they pass.
-            waiting.extend(sorted(self.down[vertex], key=lambda v: v >= self.boxes, reverse=True))
+            waiting.extend(sorted(self.down[vertex], reverse=True))
         return found
 
     def _sweep(self, rows: list[list[int]], *, downwards: bool, mirrored: bool) -> None:
@@ -329,7 +331,7 @@ def _draw(
     for number, row in enumerate(rows):
         tops.append(top)
         far = max((abs(x[v] - x[w]) for v in row for w in net.down[v]), default=0.0)
-        top -= thick[number] + between + min(0.08 * far, 2 * between)
+        top -= thick[number] + between + min(0.12 * far, 3 * between)
     middles = [high - depth / 2 for high, depth in zip(tops, thick, strict=True)]
     y = np.array([middles[net.level[v]] for v in range(net.boxes)], dtype=np.float64)
     lines: dict[Edge, Floats] = {}
@@ -338,7 +340,7 @@ def _draw(
         points = [(x[source], y[source] - heights[source] / 2)]
         for upper, lower in net.steps(edge):
             start = x[upper], tops[net.level[upper]] - thick[net.level[upper]]
-            end = x[lower], tops[net.level[lower]]
+            end = x[lower], tops[net.level[lower]] + (_STUB if lower < net.boxes else 0.0)
             points += _curve(start, end)
         points.append((x[target], y[target] + heights[target] / 2))
         lines[edge] = _distinct(points)
@@ -355,9 +357,10 @@ def _curve(start: tuple[float, float], end: tuple[float, float]) -> list[tuple[f
     """From one point to a lower one, vertical at both ends; two of these cross no more often than they have to."""
     if start[0] == end[0]:
         return [start, end]
-    share = np.linspace(0, 1, _CURVE)
-    across = share * share * (3 - 2 * share)
-    points = np.stack([start[0] + (end[0] - start[0]) * across, start[1] + (end[1] - start[1]) * share], axis=1)
+    at = np.linspace(0, 1, _CURVE)
+    # A Bezier curve whose inner points are straight below and above its ends.
+    across, down = at * at * (3 - 2 * at), 3 * at * (1 - at) * (0.6 * (1 - at) + 0.4 * at) + at**3
+    points = np.stack([start[0] + (end[0] - start[0]) * across, start[1] + (end[1] - start[1]) * down], axis=1)
     return [(float(a), float(b)) for a, b in points]
 
 

@@ -212,7 +212,7 @@ class _Picture:
             self._write_ends(box)
             return
         share = units / total if total else 0.0
-        counted = [f"{units:,} units, {_percent(share)}", f"{units:,} units"]
+        counted = [f"{_counted(units, 'unit')}, {_percent(share)}", _counted(units, "unit")]
         switching = [node for node in nodes if node.switches]
         if switching:
             box.color = self._color(switching[len(switching) // 2])
@@ -284,7 +284,7 @@ class _Picture:
             lines.append(f"#{node.index} {node.op_type} {_shortened(node.label, 60)}: {shape_text(node.shape)}")
             if node.units:
                 share = node.units / self.inspection.units
-                lines.append(f"    {node.units:,} units, {_percent(share)} of all")
+                lines.append(f"    {_counted(node.units, 'unit')}, {_percent(share)} of all")
             if node.reason:
                 lines.append(f"    {node.kind}: {_shortened(node.reason, 90)}")
         left = len(box.nodes) - _NAMED
@@ -429,7 +429,7 @@ def _head(picture: _Picture, left: float, across: float) -> tuple[list[Mark], fl
         dashed = label == _CUT
         marks.append(
             Boxes(
-                x + each * (np.arange(len(fills)) + 0.5),
+                np.array([x + each * (position + 0.5) for position in range(len(fills))], dtype=np.float64),
                 np.full(len(fills), height(number), dtype=np.float64),
                 np.full(len(fills), each),
                 np.full(len(fills), 0.1),
@@ -546,7 +546,7 @@ def _percent(share: float) -> str:
     """A share of all units; what is there is never 0 %."""
     if not share:
         return "0 %"
-    return f"{100 * share:.3g} %" if share >= 0.001 else "< 0.1 %"
+    return f"{100 * share:.1f}".removesuffix(".0") + " %" if share >= 0.001 else "< 0.1 %"
 
 
 def _operators(nodes: Sequence[NodeReport]) -> str:

@@ -45,7 +45,7 @@ from matplotlib.collections import LineCollection, PolyCollection  # noqa: E402
 from matplotlib.figure import Figure as Sheet  # noqa: E402
 from matplotlib.font_manager import FontProperties, get_font  # noqa: E402
 from matplotlib.lines import Line2D  # noqa: E402
-from matplotlib.patches import FancyBboxPatch, Rectangle  # noqa: E402
+from matplotlib.patches import FancyBboxPatch, Polygon, Rectangle  # noqa: E402
 from matplotlib.ticker import MaxNLocator  # noqa: E402
 
 Floats = NDArray[np.float64]
@@ -74,14 +74,18 @@ _MANY = 2000
 _PAD = 4.0
 _GAP = 3.0
 _LEADER = 8.0
+_ARROW = 4.5
+COLUMN = 3.4
+"""Inches."""
 
 
-def draw(figure: Figure, form: Form, *, width: float = 3.4, dpi: int = 300, theme: Theme = "light") -> bytes:
+def draw(figure: Figure, form: Form, *, width: float | None = None, dpi: int = 300, theme: Theme = "light") -> bytes:
     """The figure as the content of a PNG or SVG file.
 
-    ``width`` in inches: 3.4 is a column of most two-column papers. ``dpi``: pixels per inch of a PNG, and of what is
-    too much for outlines in an SVG.
+    ``width`` in inches; None: the figure's own, or 3.4 if it has none, a column of most two-column papers. ``dpi``:
+    pixels per inch of a PNG, and of what is too much for outlines in an SVG.
     """
+    width = width or figure.width or COLUMN
     if form not in ("png", "svg"):
         raise ValueError(f"a still figure is png or svg, not {form}")
     target = io.BytesIO()
@@ -113,7 +117,7 @@ def write(
     folder: Path,
     forms: Sequence[Form],
     *,
-    width: float = 3.4,
+    width: float | None = None,
     dpi: int = 300,
     theme: Theme = "light",
 ) -> list[Path]:
@@ -434,6 +438,8 @@ class _Drawing:
         self.figure, self.dpi, self.theme = figure, dpi, theme
         self.width = width * 72.0
         self.size = 7.0 if width < 5 else 8.0
+        # What the sizes of texts among the marks are multiplied by.
+        self.zoom = width / figure.width if figure.width else self.size / 8.0
         self.line = self.size * 1.25
         marks = [mark for panel in figure.panels for mark in (*panel.marks, *panel.right)]
         spans = list(_spans(marks, "x"))
@@ -485,6 +491,10 @@ class _Drawing:
         self.left = left
         # The last tick's text reaches over the end of the axis.
         self.right = max(right, _PAD + 8.0)
+        # Where texts have to fit, both axes have one scale.
+        fitted = bool(figure.width) and figure.x.hidden and all(place.panel.y.hidden for place in self.places)
+        if fitted:
+            self.left = self.right = 0.0
         self.inner = max(self.width - self.left - self.right, 10.0)
 
         top = _PAD + len(self.title) * self.title_size * 1.25 + (2.0 if self.title else 0.0)
@@ -501,6 +511,10 @@ class _Drawing:
         least = [self._least(place.panel) for place in self.places]
         self.height = max(self.width * figure.aspect, fixed + sum(least), 24.0)
         heights = _shares(self.height - fixed, [place.panel.height for place in self.places], least)
+        if fitted:
+            unit = self.inner / abs(self.x.high - self.x.low)
+            heights = [abs(place.y.high - place.y.low) * unit for place in self.places]
+            self.height = fixed + sum(heights)
         at = self.height - top
         self.strip_top = 0.0
         for index, (place, height) in enumerate(zip(self.places, heights, strict=True)):
@@ -626,7 +640,9 @@ class _Drawing:
             self._draw_head(place)
             self._draw_labels(place)
             for mark in (*place.panel.marks, *place.panel.right):
-                if isinstance(mark, Boxes):
+                if isinstance(mark, Line) and mark.arrow:
+                    self._draw_arrow(mark, place)
+                elif isinstance(mark, Boxes):
                     self._draw_boxes(mark, place)
                 elif isinstance(mark, Texts):
                     self._draw_texts(mark, place)
@@ -826,6 +842,21 @@ class _Drawing:
         bars.set_snap(True)
         axes.add_collection(bars, autolim=False)
 
+    def _draw_arrow(self, mark: Line, place: _Place) -> None:
+        """A head at the end of a line."""
+        x = self.left + self.x.share(mark.x[-2:]) * self.inner
+        y = place.bottom + place.y.share(mark.y[-2:]) * place.height
+        along = np.array([np.diff(x)[0], np.diff(y)[0]]) if len(x) > 1 else np.zeros(2)
+        length = float(np.hypot(*along))
+        if not length:
+            return
+        tip, along = np.array([x[-1], y[-1]]), along / length
+        across = np.array([-along[1], along[0]]) * 0.36 * _ARROW
+        back = tip - along * _ARROW
+        self.over.add_patch(
+            Polygon([tip, back + across, back - across], facecolor=self.color(mark.color), linewidth=0, zorder=2.9)
+        )
+
     def _draw_boxes(self, mark: Boxes, place: _Place) -> None:
         unit_x = self.inner / abs(self.x.high - self.x.low)
         unit_y = place.height / abs(place.y.high - place.y.low)
@@ -842,23 +873,25 @@ class _Drawing:
                     boxstyle=f"round,pad=0,rounding_size={radius}",
                     facecolor=self.color(mark.fills[index]),
                     edgecolor=self.color(mark.outlines[index]),
-                    linewidth=0.8,
+                    linewidth=0.8 if height > 3.0 else 0.0,
+                    linestyle=_DASHES[mark.dash],
                     zorder=3,
                 )
             )
             lines = _clean(text, lines=True).split("\n")
-            size = self.size
+            size = mark.size * self.zoom
             while size > 4.5 and (
                 max(_width(line, size) for line in lines) > width - 4 or len(lines) * size * 1.2 > height - 2
             ):
                 size -= 0.5
             lines = lines[: max(int((height - 1) / (size * 1.2)), 1)]
+            ink = INK if mark.inks is None else mark.inks[index]
             for row, line in enumerate(lines):
                 middle = y + (len(lines) - 1) / 2 * size * 1.2 - row * size * 1.2 - size * 0.36
-                self._text(x, middle, _shorten(line, width - 3, size), size, INK, ha="center")
+                self._text(x, middle, _shorten(line, width - 3, size), size, ink, ha="center")
 
     def _draw_texts(self, mark: Texts, place: _Place) -> None:
-        size = mark.size * self.size / 8.0
+        size = mark.size * self.zoom
         scale = place.y
         for at, height, text in zip(mark.x, mark.y, mark.texts, strict=True):
             x = self.left + float(self.x.share(at)) * self.inner
