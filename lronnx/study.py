@@ -66,6 +66,8 @@ EXHIBITS = 2
 # Longer texts in a model's metadata (lists of a whole training split's samples) are data, not facts.
 _METADATA = 2000
 
+_FEW_REGIONS = 50_000
+
 # A part is read as a whole: about so many bytes, and no more paths than these.
 _PART_BYTES, _PART_PATHS = 8 * 2**20, 256
 # Polylines differ in length; so many of them are looked at.
@@ -367,7 +369,8 @@ class Study:
         self, run: RunFolder, crew: Crew, count: int, stop: Callable[[], Stop], notice: Callable[[str], None]
     ) -> None:
         """Keep every region of the paths that deviate most and least."""
-        most, least = summary.extremes(summary.per_path(run.rows()), count)
+        paths = summary.per_path(run.rows())
+        most, least = summary.extremes(paths, count)
         there = run.exhibited([*most, *least])
         missing = [path for path in (*most, *least) if path not in there]
         if run.keeps_regions:
@@ -375,12 +378,16 @@ class Study:
                 run.exhibit(path, self.paths[path].points, None)
             return
         if missing and stop() is Stop.NO:
-            tasks = (Task(path, self.paths[path].points, self.paths[path].closed, False, True) for path in missing)
-            workers = self._workers(crew, run.manifest["chosen"]["rates"], len(missing), stop)
+            chosen = {path: self.paths[path] for path in missing}
+            tasks = [Task(path, one.points, one.closed, False, True) for path, one in chosen.items()]
+            # For a few regions other processes would take longer to start than to walk.
+            few = paths["regions"][np.isin(paths["path"], missing)].sum() < _FEW_REGIONS
+            rates = run.manifest["chosen"]["rates"]
+            workers = self._workers(Crew(1) if few else crew, rates, len(missing), stop)
             try:
                 for result in workers.results(tasks):
                     if result is not None and result.regions is not None:
-                        run.exhibit(result.path, self.paths[result.path].points, result.regions)
+                        run.exhibit(result.path, chosen[result.path].points, result.regions)
                         missing.remove(result.path)
                     elif result is not None and result.problem:
                         notice(f"the regions of path {result.path} could not be kept: {result.problem}")

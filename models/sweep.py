@@ -234,6 +234,8 @@ class Worker:
         command = [sys.executable, "-m", "lronnx", "analyze", exported.path, "--data", self.folder / "data.npz"]
         command += ["--paths", "closed", "--anchors", sweep.anchors, "--radius", sweep.radius]
         command += ["--samples", sweep.points, "--seed", sweep.data_seed, "--precision", sweep.precision]
+        # Of many networks nobody looks at single paths or units.
+        command += ["--exhibits", 0, "--units", 0]
         # Not the device that was chosen for torch: with auto, a GPU may be one that onnxruntime cannot use.
         command += ["--device", self.wanted, "--workers", 1, "--json", "-o", run_folder]
         if sweep.noise:
