@@ -59,7 +59,7 @@ from matplotlib.axes import Axes  # noqa: E402
 from matplotlib.collections import LineCollection, PolyCollection  # noqa: E402
 from matplotlib.figure import Figure as Sheet  # noqa: E402
 from matplotlib.font_manager import FontProperties  # noqa: E402
-from matplotlib.ft2font import FT2Font  # noqa: E402
+from matplotlib.ft2font import FT2Font, LoadFlags  # noqa: E402
 from matplotlib.image import AxesImage  # noqa: E402
 from matplotlib.lines import Line2D  # noqa: E402
 from matplotlib.patches import FancyBboxPatch, Polygon, Rectangle  # noqa: E402
@@ -76,6 +76,8 @@ _SETTINGS: Any = {
     # Names are no formulas.
     "text.parse_math": False,
     "svg.fonttype": "path",
+    # Letters are as wide as they were measured, whatever the size of a pixel.
+    "text.hinting": "none",
     # Identifiers in SVG are random otherwise.
     "svg.hashsalt": "lronnx",
     # A line of many vertices is more than Agg fills at once.
@@ -123,8 +125,9 @@ def draw(figure: Figure, form: Form, *, width: float | None = None, dpi: int = 3
     """The figure as the content of a PNG or SVG file.
 
     ``width`` in inches; None: the figure's own, or :data:`COLUMN` if it has none. Texts among the marks of a figure
-    that has one are as much smaller or larger than they were meant as the figure is. ``dpi``: pixels per inch of a PNG, and of what is too much for outlines in an SVG; fewer, where a figure is so large
-    that it would have more than 40 million.
+    that has one are as much smaller or larger than they were meant as the figure is. ``dpi``: pixels per inch of a PNG,
+    and of what is too much for outlines in an SVG; fewer, where a figure is so large that it would have more than 40
+    million.
     """
     if form not in ("png", "svg"):
         raise ValueError(f"a still figure is png or svg, not {form}")
@@ -217,14 +220,20 @@ def _width(text: str, size: float, bold: bool = False) -> float:
     font = _face(bold)[1]
     # Large, so that no hint to the rasterizer moves anything.
     font.set_size(100.0, 72)
-    font.set_text(text, 0.0)
+    font.set_text(text, 0.0, flags=LoadFlags.NO_HINTING)
     return float(font.get_width_height()[0]) / 64.0 / 100.0 * size + 0.2
+
+
+@lru_cache(maxsize=1)
+def _known() -> frozenset[int]:
+    """The characters that there are in both faces."""
+    return frozenset(_face(False)[1].get_charmap()) & frozenset(_face(True)[1].get_charmap())
 
 
 @lru_cache(maxsize=4096)
 def _clean(text: str, lines: bool = False) -> str:
     """What can be drawn of a text: no control characters, no others that the font lacks; line breaks if ``lines``."""
-    known = _face(False)[1].get_charmap()
+    known = _known()
     out = []
     if len(text) > 2 * _LONGEST:
         text = text[:_LONGEST] + "…" + text[-_LONGEST:]
@@ -326,6 +335,8 @@ class _Scale:
         ]
         if len(whole) >= 2:
             stride = -(-len(whole) // most)
+            # Of hundreds of decades, round ones.
+            stride = next(size for size in (*range(1, 6), 10, 20, 50, 100, 200, 500) if size >= stride)
             decades = [decade for decade in whole if decade % stride == 0]
             plain = decades[0] >= -2 and decades[-1] <= 3
             texts = [f"{10.0**decade:g}" if plain else _power(decade) for decade in decades]
@@ -381,7 +392,8 @@ def _numbers(places: Sequence[float], exponent: int) -> list[str]:
         if float(text) == 0.0:
             texts.append("0")
         else:
-            texts.append(tail[1:] if tail and text == "1" else text.replace("-", "\u2212") + tail)
+            text = text.replace("-", "\u2212") + tail
+            texts.append(text.replace("1\u00d7", "") if tail and text in (f"1{tail}", f"\u22121{tail}") else text)
     return texts
 
 
@@ -788,7 +800,10 @@ class _Drawing:
                         self._draw_texts(mark, place)
         for row, text in enumerate(self.x_label):
             y = _PAD + (len(self.x_label) - 0.75 - row) * self.label_size * 1.2
-            self._text(self.left + self.inner / 2, y, text, self.label_size, INK, ha="center")
+            half = _width(text, self.label_size) / 2
+            # Under the middle of the panels, unless it is wider than they are.
+            x = min(max(self.left + self.inner / 2, _PAD + half), self.width - _PAD - half)
+            self._text(x, y, text, self.label_size, INK, ha="center")
         for picture, centre in self.strip:
             self._draw_picture(picture, centre)
 
