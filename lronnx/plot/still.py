@@ -655,7 +655,7 @@ class _Drawing:
 
     def _most(self, height: float) -> int:
         """How many ticks a y axis has at most."""
-        return max(int(height / (self.size * 1.9)), 2)
+        return min(max(int(height / (self.size * 1.9)), 2), 8)
 
     def _place_texts(self) -> None:
         """Widen the x axis, unless its range is given, so that texts beside their places are on the sheet."""
