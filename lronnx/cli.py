@@ -259,6 +259,13 @@ def main() -> None:
 @click.argument("model", type=_MODEL)
 @_model_options
 @_lowering_option
+@click.option(
+    "--plot",
+    "picture",
+    type=_TARGET,
+    metavar="FILE.png|svg|html",
+    help="Draw the graph, affine nodes folded into stages; html is interactive.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
 def inspect(
     model: Path,
@@ -266,6 +273,7 @@ def inspect(
     shapes: Sequence[tuple[str, tuple[int, ...]]],
     fixed_inputs: Sequence[tuple[str, str]],
     lowering: str,
+    picture: Path | None,
     as_json: bool,
 ) -> int:
     """Show every node of MODEL: constant, affine or switching, with its number of units, and the verdict.
@@ -274,6 +282,8 @@ def inspect(
     """
     import lronnx
 
+    if picture is not None:
+        _check_picture(picture, None, _sources(model, None, None, None, fixed_inputs))
     inspection = lronnx.inspect(
         model,
         output=output_name,
@@ -281,10 +291,18 @@ def inspect(
         shapes=_unique(shapes, "--shape"),
         lowering=lowering,
     )
+    unwritten: list[str] = []
+    if picture is not None:
+        from lronnx.plot import network as drawing
+
+        with _noting(unwritten, f"the picture {picture}"):
+            store.write_bytes(picture, drawing.draw(picture.suffix, inspection, _command_line()))
     if as_json:
         _print_json(_inspection_json(inspection))
     else:
         report.print_to(sys.stdout, *report.inspect_report(inspection))
+    if unwritten:
+        raise InputError("\n".join(unwritten))
     if inspection.problem and not inspection.refusals:
         return lronnx.ModelError.exit_code
     return 0 if inspection.piecewise_affine else lronnx.NotPiecewiseAffineError.exit_code
@@ -394,6 +412,25 @@ def walk(
     if unwritten is not None:
         raise InputError(f"the output {target} could not be written: {unwritten.strerror or unwritten}")
     return _conclude(path, max_regions)
+
+
+@contextlib.contextmanager
+def _noting(problems: list[str], what: str) -> Iterator[None]:
+    """Takes note of what could not be written instead of raising it."""
+    try:
+        yield
+    except OSError as error:
+        problems.append(f"{what} could not be written: {error.strerror or error}")
+
+
+def _check_picture(picture: Path, target: Path | None, sources: dict[str, Path]) -> None:
+    """Raise InputError if no picture could be drawn and written there, before any work is done for it."""
+    from lronnx import plot
+
+    plot.check_drawable(picture.suffix, f"--plot {picture}")
+    store.check_writable(picture, sources={**sources, **({} if target is None else {"the regions file (-o)": target})})
+    if target is not None and os.path.realpath(picture) == os.path.realpath(target):
+        raise InputError(f"--plot and -o are the same file, {picture}: choose another name")
 
 
 @main.command(short_help="Walk thousands of paths near the data; resumable.")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
 from rich import box
@@ -104,16 +104,7 @@ def inspect_report(inspection: Inspection) -> list[RenderableType]:
     heading = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     heading.add_column(style="dim")
     heading.add_column(overflow="fold")
-    opsets = ", ".join(f"{domain or 'ai.onnx'} {version}" for domain, version in inspection.opsets.items())
-    rows = [
-        ("model", inspection.name),
-        ("SHA-256", inspection.sha256),
-        ("made by", inspection.producer or "unknown"),
-        ("opset", opsets or "unknown"),
-    ]
-    rows += [("input", f"{value.name}: {value.dtype} {shape_text(value.shape)}") for value in inspection.inputs]
-    rows += [("output", f"{value.name}: {value.dtype} {shape_text(value.shape)}") for value in inspection.outputs]
-    for name, text in rows:
+    for name, text in inspect_facts(inspection):
         heading.add_row(name, Text(clean(text)))
 
     lowered = any(node.lowering for node in inspection.nodes)
@@ -137,6 +128,20 @@ def inspect_report(inspection: Inspection) -> list[RenderableType]:
     if lines:
         parts.append(Text("\n".join(clean(line) for line in lines)))
     return [*parts, _verdict(inspection)]
+
+
+def inspect_facts(inspection: Inspection) -> list[tuple[str, str]]:
+    """What a model file says about itself: (name, text)."""
+    opsets = ", ".join(f"{domain or 'ai.onnx'} {version}" for domain, version in inspection.opsets.items())
+    rows = [
+        ("model", inspection.name),
+        ("SHA-256", inspection.sha256),
+        ("made by", inspection.producer or "unknown"),
+        ("opset", opsets or "unknown"),
+    ]
+    rows += [("input", f"{value.name}: {value.dtype} {shape_text(value.shape)}") for value in inspection.inputs]
+    rows += [("output", f"{value.name}: {value.dtype} {shape_text(value.shape)}") for value in inspection.outputs]
+    return rows
 
 
 def summary_report(
@@ -199,25 +204,27 @@ def shape_text(shape: Sequence[int | str] | None) -> str:
     return "x".join(clean(str(size)) for size in shape) or "scalar"
 
 
-def _verdict(inspection: Inspection) -> RenderableType:
+def inspect_verdict(inspection: Inspection, number: Callable[[int], str] = str) -> tuple[str, bool]:
+    """Whether a network can be walked: in a sentence, whose counts are written by ``number``, and as a truth value."""
     if inspection.refusals:
         count = len(inspection.refusals)
-        verdict = Text(
-            f"Not piecewise affine: {count} node{'s are' if count > 1 else ' is'} refused.", style="bold red"
-        )
-        lines = [str(refusal) for refusal in inspection.refusals]
-        return Group(verdict, *(Text(clean(line)) for line in [*lines, inspection.problem] if line))
+        return f"Not piecewise affine: {number(count)} node{'s are' if count > 1 else ' is'} refused.", False
     if inspection.problem:
-        return Group(Text("This model cannot be walked.", style="bold red"), Text(clean(inspection.problem)))
+        return "This model cannot be walked.", False
     if not inspection.piecewise_affine:
-        return Text("Not piecewise affine.", style="bold red")
+        return "Not piecewise affine.", False
     switching = sum(node.kind == "switching" for node in inspection.nodes)
     if switching == 0:
-        return Text("Affine: no node switches, so there is a single region everywhere.", style="bold green")
-    return Text(
-        f"Piecewise affine: {inspection.units} units in {switching} switching node{'s' if switching > 1 else ''}.",
-        style="bold green",
-    )
+        return "Affine: no node switches, so there is a single region everywhere.", True
+    nodes = f"{number(switching)} switching node{'s' if switching > 1 else ''}"
+    return f"Piecewise affine: {number(inspection.units)} units in {nodes}.", True
+
+
+def _verdict(inspection: Inspection) -> RenderableType:
+    text, good = inspect_verdict(inspection)
+    lines = [str(refusal) for refusal in inspection.refusals]
+    shown = [Text(clean(line)) for line in [*lines, inspection.problem] if line]
+    return Group(Text(text, style="bold green" if good else "bold red"), *shown)
 
 
 def _figures(path: PathWalk) -> Table:

@@ -24,3 +24,17 @@ def check_installed(*modules: str) -> None:
     missing = [_DISTRIBUTIONS.get(module, module) for module in modules if importlib.util.find_spec(module) is None]
     if missing:
         raise InputError(f"pictures need {' and '.join(missing)}, not installed here: pip install 'lronnx[plot]'")
+
+
+FORMS = {".png": ("matplotlib", "PIL"), ".svg": ("matplotlib", "PIL"), ".html": ("plotly", "PIL")}
+"""What a file's suffix says about how it is drawn, and the modules that this needs."""
+
+
+def check_drawable(suffix: str, what: str) -> None:
+    """Raise InputError if files with this suffix are not drawn, or not without something that is not installed.
+
+    ``what``: what asks for it.
+    """
+    if suffix.lower() not in FORMS:
+        raise InputError(f"{what}: a picture is a .png or .svg file, or an interactive page, .html")
+    check_installed(*FORMS[suffix.lower()])

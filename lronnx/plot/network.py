@@ -20,18 +20,19 @@ from __future__ import annotations
 import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import networkx as nx
 import numpy as np
 
+from lronnx import __version__
 from lronnx.network import Inspection, NodeReport
 from lronnx.plot import colors
 from lronnx.plot.colors import BACKGROUND, BAD, GOOD, INK, MUTED, SURFACE, Color
 from lronnx.plot.figures import Axis, Boxes, Dash, Figure, Hover, Line, Mark, Panel, Texts
 from lronnx.plot.layout import Edge, Layout, layered, span
-from lronnx.report import shape_text
+from lronnx.report import inspect_facts, inspect_verdict, shape_text
 
 MOST_BOXES = 400
 """Beyond this a network is folded by levels."""
@@ -132,7 +133,9 @@ class _Picture:
         self.edges: list[Edge] = []
         self._vertices()
         self._forget_dead_ends()
-        self.switching = [node for node in inspection.nodes if node.switches]
+        # Where nothing is known of shapes, no other picture has units either.
+        switching = [node for node in inspection.nodes if node.switches]
+        self.switching = [node for node in switching if node.units] or switching
         self.place = {node.label: position for position, node in enumerate(self.switching)}
         self.folded = False
         groups = fold(self.kinds, self.edges)
@@ -214,6 +217,8 @@ class _Picture:
         share = units / total if total else 0.0
         counted = [f"{_counted(units, 'unit')}, {_percent(share)}", _counted(units, "unit")]
         switching = [node for node in nodes if node.switches]
+        if any(node.shape is None for node in switching):
+            counted = ["units unknown"]
         if switching:
             box.color = self._color(switching[len(switching) // 2])
         match box.kind:
@@ -276,7 +281,9 @@ class _Picture:
         return None
 
     def _color(self, node: NodeReport) -> Color:
-        return colors.layer(self.place[node.label], len(self.switching))
+        """The colour of a switching node; one without units, of an empty tensor, has none of its own."""
+        place = self.place.get(node.label)
+        return MUTED if place is None else colors.layer(place, len(self.switching))
 
     def _told(self, box: _Box) -> list[str]:
         lines = []
@@ -289,6 +296,41 @@ class _Picture:
                 lines.append(f"    {node.kind}: {_shortened(node.reason, 90)}")
         left = len(box.nodes) - _NAMED
         return lines + ([f"and {left:,} more"] if left > 0 else [])
+
+
+def draw(suffix: str, inspection: Inspection, command: str) -> bytes:
+    """The content of a picture's file: PNG, SVG or, for the suffix ``.html``, a page. ``command`` is what repeats it.
+
+    Needs what :data:`lronnx.plot.FORMS` lists for the suffix.
+    """
+    suffix = suffix.lower()
+    if suffix == ".html":
+        return _page(inspection, command)
+    from lronnx.plot import still
+
+    return still.draw(figure(inspection), "svg" if suffix == ".svg" else "png")
+
+
+def _page(inspection: Inspection, command: str) -> bytes:
+    from lronnx.plot import page
+
+    drawn = figure(inspection)
+    text, _ = inspect_verdict(inspection, lambda count: f"{count:,}")
+    told: list[page.Block] = [page.Prose(line, "warning") for line in [inspection.problem] if line]
+    columns = list(drawn.table)
+    rows = list(zip(*drawn.table.values(), strict=True))
+    facts = [*inspect_facts(inspection), *(("notice", notice) for notice in inspection.notices)]
+    sections = [page.Section("Graph", [*told, page.Figures([replace(drawn, title="")])])]
+    if inspection.refusals:
+        refused = [
+            (str(refusal.index), refusal.name or refusal.output, refusal.op_type, refusal.reason)
+            for refusal in inspection.refusals
+        ]
+        sections.append(page.Section("Refused", [page.DataTable(("index", "node", "operator", "reason"), refused)]))
+    caption = "A box is counted in the order of the boxes' first nodes; what is in none is not shown."
+    sections.append(page.Section("Nodes", [page.DataTable(columns, rows, caption)]))
+    sections.append(page.Section("File", [page.Facts([*facts, ("lronnx", __version__)]), page.Code(command)]))
+    return page.render(inspection.name, sections, subtitle=text)
 
 
 def figure(inspection: Inspection) -> Figure:
@@ -393,7 +435,8 @@ def _style(box: _Box) -> _Style:
 
 def _head(picture: _Picture, left: float, across: float) -> tuple[list[Mark], float]:
     """What stands above the graph: the verdict, the counts, and what the looks of boxes mean. And where it ends."""
-    text, color = verdict(picture.inspection)
+    text, good = inspect_verdict(picture.inspection, lambda count: f"{count:,}")
+    color = GOOD if good else BAD
     rows: list[tuple[str, Color]] = [(line, color) for line in _wrapped(text, across)]
     rows += [(line, MUTED) for line in _wrapped(_counts(picture), across)]
     signs = _signs(picture)
@@ -461,21 +504,6 @@ def _signs(picture: _Picture) -> list[tuple[str, list[Color]]]:
     if "refused" in kinds:
         signs.append(("\u00d7 refused", [BAD]))
     return signs
-
-
-def verdict(inspection: Inspection) -> tuple[str, Color]:
-    """Whether the network can be walked, in one sentence, and that sentence's colour."""
-    refused = len(inspection.refusals)
-    if refused:
-        return f"Not piecewise affine: {refused:,} {'nodes are' if refused > 1 else 'node is'} refused.", BAD
-    if inspection.problem:
-        return "This model cannot be walked.", BAD
-    if not inspection.piecewise_affine:
-        return "Not piecewise affine.", BAD
-    switching = sum(node.switches for node in inspection.nodes)
-    if not switching:
-        return "Affine: no node switches, so there is a single region everywhere.", GOOD
-    return f"Piecewise affine: {inspection.units:,} units in {_counted(switching, 'switching node')}.", GOOD
 
 
 def _counts(picture: _Picture) -> str:

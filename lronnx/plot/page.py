@@ -338,6 +338,7 @@ class _Payload:
             "title": figure.title,
             "caption": figure.caption,
             "aspect": float(figure.aspect),
+            "inches": None if figure.width is None else float(figure.width),
             "x": _axis(figure.x, _extent(marks, "x", verticals)),
             "panels": [self._panel(panel) for panel in figure.panels],
             "pictures": [_picture(picture) for picture in figure.pictures],
@@ -376,7 +377,7 @@ class _Payload:
 
     def _mark(self, mark: Mark) -> dict[str, Any]:
         told: dict[str, Any] = {"kind": type(mark).__name__, "color": getattr(mark, "color", None)}
-        for name in ("name", "group", "dash", "symbol", "anchor", "horizontal"):
+        for name in ("name", "group", "dash", "symbol", "anchor", "horizontal", "arrow"):
             if getattr(mark, name, None):
                 told[name] = getattr(mark, name)
         for name in ("opacity", "size"):
@@ -415,6 +416,8 @@ class _Payload:
                 told |= {"x": self._floats(mark.x), "y": self._floats(mark.y), "texts": list(mark.texts)}
                 told |= {"width": self._floats(mark.width), "height": self._floats(mark.height)}
                 told |= {"fills": self._coded(list(mark.fills)), "outlines": self._coded(list(mark.outlines))}
+                if mark.inks is not None:
+                    told["inks"] = self._coded(list(mark.inks))
             case Texts():
                 told |= {"x": self._floats(mark.x), "y": self._floats(mark.y, False), "texts": list(mark.texts)}
         return told

@@ -9,6 +9,8 @@
   const FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', 'Liberation Sans', Arial, sans-serif";
   const TABLE_ROWS = 200;
   // So many marks of a panel at most are elements of their own.
+  // Pixels per inch of a figure that has a width of its own.
+  const INCH = [98, 115];
   const ELEMENTS = { Points: 800, Bars: 500, Ticks: 0, Line: 60, Steps: 60, Area: 60 };
 
   const make = (tag, attributes = {}, ...children) => {
@@ -115,7 +117,7 @@
         for (const name of ARRAYS) if (name in mark) mark[name] = array(mark[name]);
         for (const name of ["width", "height"])
           if (mark.kind === "Bars" || mark.kind === "Boxes") if (name in mark) mark[name] = array(mark[name]);
-        for (const name of ["colors", "fills", "outlines"]) if (name in mark) mark[name] = colors(mark[name]);
+        for (const name of ["colors", "fills", "outlines", "inks"]) if (name in mark) mark[name] = colors(mark[name]);
         mark.hover = hover(mark.hover);
         mark.count = mark.kind === "Steps" ? mark.y.length : mark.x.length;
         mark.key = mark.group ? `group ${mark.group}` : mark.name ? `name ${mark.name}` : "";
@@ -183,6 +185,10 @@
       this.tip = make("div", { class: "tip", hidden: true });
       this.strip = make("div", { class: "strip", hidden: data.pictures.length === 0 });
       this.board = make("div", { class: "board", role: "img", "aria-label": label }, this.plot, this.overlay);
+      if (data.inches) {
+        this.board.classList.add("scrolled");
+        this.board.setAttribute("tabindex", "0");
+      }
       if (data.stops) {
         this.board.setAttribute("role", "group");
         this.board.setAttribute("tabindex", "0");
@@ -212,6 +218,14 @@
         charts.add(this);
       }
       this.width = this.stage.clientWidth;
+      const { inches } = this.data;
+      // Texts of such a figure fit at one scale only: it is scrolled where there is no room for it.
+      this.inch = inches ? clamp(this.width / inches, ...INCH) : 0;
+      if (inches) {
+        this.board.classList.toggle("panned", inches * this.inch > this.width);
+        this.width = Math.floor(inches * this.inch);
+        this.board.style.maxWidth = `${this.width}px`;
+      }
       this.arrange();
       const done = Plotly.react(this.plot, this.traces(), this.layout(), {
         displayModeBar: false,
@@ -285,6 +299,11 @@
       this.left_ = Math.ceil(Math.max(numbers, ...panels.map((panel) => wide(panel.y) + 14)));
       const rights = panels.some((panel) => panel.right && !panel.right.hidden);
       this.right_ = rights ? Math.ceil(Math.max(52, ...panels.map((panel) => wide(panel.right) + 14))) : 14;
+      if (this.inch) {
+        this.heads = panels.map(() => 0);
+        this.left_ = this.right_ = 0;
+        this.height = Math.round(width * data.aspect);
+      }
     }
 
     rows(axis) {
@@ -324,7 +343,7 @@
 
     layout() {
       const { data } = this;
-      const bottom = data.x.hidden ? 10 : data.x.label ? 46 : 28;
+      const bottom = this.inch ? 0 : data.x.hidden ? 10 : data.x.label ? 46 : 28;
       const inner = Math.max(this.height - bottom, 10);
       const room = Math.max(inner - this.heads.reduce((a, b) => a + b, 0), 10);
       const width = this.width - this.left_ - this.right_;
@@ -339,7 +358,7 @@
         separators: ".\u2009",
         showlegend: false,
         hovermode: false,
-        dragmode: "zoom",
+        dragmode: this.inch ? false : "zoom",
         barmode: "overlay",
         shapes: [],
         uirevision: "constant",
@@ -414,6 +433,7 @@
 
     /* Whether a panel has too many marks to be elements. All of it is painted then, so that order is kept. */
     dense(panel) {
+      if (this.inch) return false;
       if (panel.dense === undefined) {
         const counts = {};
         for (const mark of panel.marks) {
@@ -441,7 +461,7 @@
           });
         for (const mark of panel.marks) {
           mark.trace = -1;
-          if (this.dense(panel) || mark.count === 0) continue;
+          if (this.inch || this.dense(panel) || mark.count === 0) continue;
           const trace = this.trace(mark);
           if (!trace) continue;
           mark.trace = traces.length;
@@ -695,6 +715,7 @@
           group,
         );
         for (const mark of panel.marks) {
+          if (mark.kind === "Line" && this.inch) this.line(group, mark, scales.x, scale[mark.side]);
           if (mark.kind === "Boxes") this.boxes(group, mark, scales.x, scale[mark.side]);
           if (mark.kind === "Texts") this.texts(group, mark, scales.x, scale[mark.side]);
         }
@@ -705,14 +726,44 @@
       this.placeCursor();
     }
 
+    line(group, mark, x, y) {
+      const points = Array.from(mark.x, (at, i) => [x(at), y(mark.y[i])]);
+      const color = toned(mark.color);
+      mark.painted = 1;
+      group.append(
+        makeSvg("polyline", {
+          class: "line",
+          points: points.map((point) => point.map((at) => at.toFixed(1)).join(",")).join(" "),
+          fill: "none",
+          stroke: color,
+          "stroke-width": mark.width,
+          "stroke-dasharray": SEGMENTS[mark.dash || "solid"].join(" ") || "none",
+          opacity: mark.opacity,
+        }),
+      );
+      if (!mark.arrow || points.length < 2) return;
+      const [[ax, ay], [bx, by]] = points.slice(-2);
+      const length = Math.hypot(bx - ax, by - ay) || 1;
+      const [dx, dy] = [(bx - ax) / length, (by - ay) / length];
+      const head = [
+        [bx, by],
+        [bx - 7 * dx + 2.8 * dy, by - 7 * dy - 2.8 * dx],
+        [bx - 7 * dx - 2.8 * dy, by - 7 * dy + 2.8 * dx],
+      ];
+      group.append(makeSvg("polygon", { class: "arrow", points: head.map((at) => at.join(",")).join(" "), fill: color }));
+    }
+
     boxes(group, mark, x, y) {
       mark.painted = 0;
+      const size = this.inch ? (mark.size * this.inch) / 72 : 12;
+      const font = `${size}px ${FONT}`;
+      const step = this.inch ? size * 1.25 : 15;
       for (let i = 0; i < mark.count; i++) {
         const [a, b] = [x(mark.x[i] - mark.width[i] / 2), x(mark.x[i] + mark.width[i] / 2)];
         const [c, d] = [y(mark.y[i] + mark.height[i] / 2), y(mark.y[i] - mark.height[i] / 2)];
         if (![a, b, c, d].every(Number.isFinite)) continue;
         const [left, top] = [Math.min(a, b), Math.min(c, d)];
-        const [width, height] = [Math.max(Math.abs(b - a), 1), Math.max(Math.abs(d - c), 1)];
+        const [width, height] = [Math.max(Math.abs(b - a), 0.5), Math.max(Math.abs(d - c), 0.5)];
         const fill = mark.fills(i);
         group.append(
           makeSvg("rect", {
@@ -724,16 +775,23 @@
             rx: Math.min(6, width / 4, height / 4),
             fill,
             stroke: mark.outlines(i),
-            "stroke-width": 1.5,
+            "stroke-width": height > 6 ? 1.5 : 0,
+            "stroke-dasharray": SEGMENTS[mark.dash || "solid"].join(" ") || "none",
           }),
         );
         mark.painted += 1;
-        const lines = mark.texts[i].split("\n").slice(0, Math.max(Math.floor((height - 2) / 14), 0));
-        const middle = top + height / 2 - ((lines.length - 1) * 15) / 2;
+        const lines = mark.texts[i].split("\n").slice(0, Math.max(Math.floor((height - 2) / (step - 1)), 0));
+        const middle = top + height / 2 - ((lines.length - 1) * step) / 2;
         lines.forEach((line, j) => {
-          const text = fitted(line, width - 8, this.font);
+          const text = fitted(line, width - 8, font);
           if (text.length < 2 && text !== line) return;
-          const attributes = { class: "box-text", x: left + width / 2, y: middle + j * 15, fill: readable(fill) };
+          const attributes = {
+            class: "box-text",
+            x: left + width / 2,
+            y: middle + j * step,
+            fill: mark.inks ? mark.inks(i) : readable(fill),
+            style: `font-size: ${size}px`,
+          };
           group.append(makeSvg("text", attributes, text));
         });
       }
@@ -741,7 +799,7 @@
 
     texts(group, mark, x, y) {
       mark.painted = 0;
-      const size = Math.max(12, mark.size * 1.5);
+      const size = this.inch ? (mark.size * this.inch) / 72 : Math.max(12, mark.size * 1.5);
       const font = `${size}px ${FONT}`;
       for (let i = 0; i < mark.count; i++) {
         const [px, py] = [x(mark.x[i]), y(mark.y[i])];
@@ -906,7 +964,7 @@
         button("›", "Later part", () => this.pan(0.5), "when-zoomed"),
         button("Reset", "Show all", () => this.reset(), "when-zoomed"),
       );
-      const tools = make("div", { class: "tools" }, zoom);
+      const tools = make("div", { class: "tools" }, ...(this.data.inches ? [] : [zoom]));
       if (this.data.stops && this.data.stops.x.length) {
         const steps = make(
           "div",
@@ -1044,7 +1102,8 @@
 
     hover(clientX, clientY) {
       if (!this.scale) return;
-      const box = this.board.getBoundingClientRect();
+      // The board may be scrolled, which moves the plot inside.
+      const box = this.plot.getBoundingClientRect();
       const [px, py] = [clientX - box.left, clientY - box.top];
       const found = this.find(px, py);
       this.mark.textContent = "";
