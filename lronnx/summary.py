@@ -206,11 +206,12 @@ def extremes(paths: Mapping[str, NDArray[Any]], count: int) -> tuple[list[int], 
     """The numbers of up to ``count`` paths each with the most and the least absolute deviation, the extreme first.
 
     ``paths``: as from :func:`per_path`, exact. Paths without regions (of length 0) are left out; of equal ones the
-    first is more extreme. No path is in both: if there are too few, those with the most come first.
+    first is more extreme. No path is in both: of too few, one half is taken for each.
     """
     deviation = paths["absolute_deviation_norm"]
     known = np.flatnonzero(np.isfinite(deviation) & (paths["regions"] > 0))
     numbers = paths["path"][known]
+    count = min(count, (len(known) + 1) // 2)
     order = numbers[np.lexsort((numbers, -deviation[known]))].tolist()
     most = order[:count]
     least = [path for path in numbers[np.lexsort((numbers, deviation[known]))].tolist() if path not in most]

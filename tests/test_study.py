@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,7 @@ def test_rows_are_the_figures_of_single_walks(straight: Path) -> None:
                 assert row["breakpoints"] == walk.breakpoints
                 assert row["switches"] == walk.switch_count
                 assert dict(row["switches_by_node"]) == walk.switches_by_node
+                check_switches(row, walk)
                 assert row["length"] == walk.length
                 assert row["density"] == walk.density
                 assert row["smallest_region"] == walk.smallest_region
@@ -111,6 +113,26 @@ def test_rows_are_the_figures_of_single_walks(straight: Path) -> None:
                 assert row["self_check_ok"]
                 assert row["max_value_error"] == walk.self_check.max_value_error
                 assert row["forward_passes"] == walk.forward_passes
+
+
+def check_switches(row: dict[str, Any], walk: lronnx.Walk) -> None:
+    """The switches of a row by unit and by place, counted one by one."""
+    units: Counter[tuple[str, int]] = Counter()
+    places: Counter[tuple[str, int]] = Counter()
+    for t, together in zip(walk.t[1:-1].tolist(), walk.switches, strict=True):
+        for switch in together:
+            units[switch.node, switch.unit] += 1
+            places[switch.node, next(i for i in range(records.PLACES) if t < (i + 1) / records.PLACES)] += 1
+    assert units
+    by_unit = {
+        (node, unit): count
+        for node, found in row["switches_by_unit"]
+        for unit, count in zip(found["unit"], found["switches"], strict=True)
+    }
+    by_place = {(node, i): count for node, found in row["switches_by_place"] for i, count in enumerate(found) if count}
+    assert (by_unit, by_place) == (units, places)
+    assert all(len(found) == records.PLACES for _, found in row["switches_by_place"])
+    assert [node for node, _ in row["switches_by_unit"]] == sorted(walk.switches_by_node)
 
 
 def test_regions_are_those_that_walk_writes(straight: Path, tmp_path: Path) -> None:
