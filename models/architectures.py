@@ -60,6 +60,18 @@ def build(name: str, input_shape: Shape, classes: int) -> nn.Module:
     return family.make(int(parts[2] or family.width), input_shape, classes)
 
 
+def width_of(name: str) -> int | None:
+    """The width that an architecture's name stands for; None for an MLP whose hidden layers differ in theirs.
+
+    ``name``: one that :func:`build` knows.
+    """
+    if name.startswith("mlp_"):
+        widths = {int(width) for width in name.split("_")[1:]}
+        return widths.pop() if len(widths) == 1 else None
+    family, _, width = name.partition("_w")
+    return int(width) if width else FAMILIES[family].width
+
+
 def parameters(network: nn.Module) -> int:
     """How many numbers are trained."""
     return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)

@@ -256,6 +256,7 @@ def describe(row: Row, experiment: Experiment, prepared: Prepared, parameters: i
     }
     described: dict[str, Any] = {
         "architecture": experiment.architecture,
+        **({} if (width := architectures.width_of(experiment.architecture)) is None else {"width": width}),
         "parameters": parameters,
         "relu_units": units,
         "dataset": images.provenance,

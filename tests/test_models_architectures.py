@@ -166,6 +166,13 @@ def test_a_family_alone_has_its_published_width(family: str) -> None:
     assert architectures.parameters(network) == expected_size(f"{family}_w{width}", CIFAR, 10).parameters
 
 
+@pytest.mark.parametrize(
+    ("name", "width"), [("vgg8", 6), ("vgg8_w12", 12), ("mlp_7", 7), ("mlp_7_7", 7), ("mlp_7_8", None)]
+)
+def test_the_width_that_a_name_stands_for(name: str, width: int | None) -> None:
+    assert architectures.width_of(name) == width
+
+
 def test_what_is_frozen_is_no_parameter() -> None:
     network = architectures.build("mlp_3", (1, 2, 2), 2)
     network[1].weight.requires_grad_(False)
