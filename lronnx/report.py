@@ -28,8 +28,7 @@ TOP_CLASSES = 20
 TOP_TESTS = 12
 TOP_CLASS_TESTS = 5
 
-# The measures of lronnx.summary, as walk_report calls them.
-_MEASURES = {
+MEASURES = {
     "regions": "regions",
     "linear_regions_per_region": "linear per region",
     "density": "density",
@@ -47,6 +46,7 @@ _MEASURES = {
     "estimated_total_variation_output_mean": "total variation per output",
     "estimated_slope_variation_output_mean": "slope variation per output",
 }
+"""The measures of :mod:`lronnx.summary`, as :func:`walk_report` calls them."""
 # The columns of the table of groups: those that are there.
 _GROUP_MEASURES = {
     "density": "density",
@@ -58,7 +58,12 @@ _GROUP_MEASURES = {
     "estimated_total_variation_output_mean": "ESTIMATED\nvariation\nper output",
 }
 
+GROUP_KINDS = ("split", "split_and_corrupted", "pair", "class")
+"""The kinds of groups of paths that are shown, of those that :mod:`lronnx.summary` knows."""
+
 _UNLIMITED = 100_000
+
+_CHECK_STYLES = {"ok": "bold green", "FAILED": "bold red"}
 
 _KIND_STYLES = {"switching": "bold", "cut": "yellow", "refused": "bold red", "constant": "dim", "unused": "dim"}
 
@@ -149,37 +154,16 @@ def summary_report(
 ) -> list[RenderableType]:
     """The statistics of a study, as :func:`lronnx.summary.summarize` has them. ``titles``: lines that come first;
     ``operators``: operator names by node label."""
-    estimated, totals = summary["estimated"], summary["totals"]
+    totals = summary["totals"]
     parts: list[RenderableType] = []
     if titles:
         parts.append(_paragraph(*(clean(title) for title in titles)))
-    if estimated:
-        parts.append(
-            Text(
-                _wrapped(
-                    "ESTIMATE: only parts of each segment were walked. What the tables call estimated is unbiased, "
-                    "but spreads more between paths than the exact figures do."
-                ),
-                style="bold yellow",
-            )
-        )
-    elif totals["partial_segments"]:
-        parts.append(
-            Text(
-                _wrapped(
-                    f"PARTIAL: {totals['partial_segments']} of {totals['segments']} segments were not walked to their "
-                    "end; all figures are about the parts that were walked."
-                ),
-                style="bold yellow",
-            )
-        )
-    parts.append(_totals(summary))
+    told = study_warnings(summary)
     check = totals["self_check"]
-    if not check["ok"]:
-        named = [str(path) for path in check["first_failed_paths"]]
-        named += ["..."] if check["failed_paths"] > len(named) else []
-        text = f"The self-check failed on these paths: {', '.join(named)}. All figures include them."
-        parts.append(Text(_wrapped(text), style="bold red"))
+    failed = [] if check["ok"] else [told.pop()]
+    parts += [Text(_wrapped(text), style="bold yellow") for text in told]
+    parts.append(_totals(summary))
+    parts += [Text(_wrapped(text), style="bold red") for text in failed]
     if not totals["paths"]:
         return parts
     nodes = totals.get("switches_by_node")
@@ -353,8 +337,16 @@ def _totals(summary: Mapping[str, Any]) -> Table:
     table.add_column(no_wrap=True)
     table.add_column(justify="right", no_wrap=True, style="bold")
     table.add_column(style="dim")
+    for name, figure, meaning in total_rows(summary):
+        styled = Text(figure, style=_CHECK_STYLES.get(figure, "")) if name == "self-check" else figure
+        table.add_row(name, styled, clean(meaning))
+    return table
+
+
+def total_rows(summary: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """What was walked, all paths together: the name of each figure, the figure, and what it means."""
     totals = summary["totals"]
-    rows: list[tuple[str, str | Text, str]] = [
+    rows = [
         ("paths", str(totals["paths"]), "the unit of all statistics"),
         ("segments", str(totals["segments"]), "of all paths together"),
     ]
@@ -374,40 +366,75 @@ def _totals(summary: Mapping[str, Any]) -> Table:
         ]
     check = totals["self_check"]
     if check["ok"]:
-        worst = number(check["max_value_error"])
-        rows.append(("self-check", Text("ok", style="bold green"), f"outputs within {worst} of the model's own"))
+        rows.append(("self-check", "ok", f"outputs within {number(check['max_value_error'])} of the model's own"))
     else:
         text = f"on {check['failed_segments']} segments of {check['failed_paths']} paths"
-        rows.append(("self-check", Text("FAILED", style="bold red"), text))
-    rows.append(("forward passes", str(totals["forward_passes"]), "evaluations of a single input"))
-    for name, figure, meaning in rows:
-        table.add_row(name, figure, clean(meaning))
-    return table
+        rows.append(("self-check", "FAILED", text))
+    return [*rows, ("forward passes", str(totals["forward_passes"]), "evaluations of a single input")]
+
+
+def study_warnings(summary: Mapping[str, Any]) -> list[str]:
+    """What has to be known first: that figures are estimates, partial, or not to be relied upon."""
+    totals = summary["totals"]
+    check = totals["self_check"]
+    told = []
+    if summary["estimated"]:
+        told.append(
+            "ESTIMATE: only parts of each segment were walked. What the tables call estimated is unbiased, but spreads "
+            "more between paths than the exact figures do."
+        )
+    elif totals["partial_segments"]:
+        told.append(
+            f"PARTIAL: {totals['partial_segments']} of {totals['segments']} segments were not walked to their end; all "
+            "figures are about the parts that were walked."
+        )
+    if not check["ok"]:
+        named = [str(path) for path in check["first_failed_paths"]]
+        named += ["..."] if check["failed_paths"] > len(named) else []
+        told.append(f"The self-check failed on these paths: {', '.join(named)}. All figures include them.")
+    return told
 
 
 def _measures(summary: Mapping[str, Any]) -> RenderableType:
     """Every measure over all paths, and what there is to know about them."""
-    [everything] = summary["groups"]["all"]
-    interval = f"{100 * summary['confidence']:.4g} % interval"
-    first = "ESTIMATE of" if summary["estimated"] else "measure of a path"
-    table = _table(first, "mean", interval, "standard\ndeviation", "median")
+    table = _table(*measure_columns(summary))
     for column in table.columns:
         # Where numbers are so long that the table does not fit, the interval takes two lines.
         column.no_wrap = column is not table.columns[2]
     for column in table.columns[1:]:
         column.justify = "right"
-    missing = []
+    for row in measure_rows(summary):
+        table.add_row(*row)
+    return Group(table, Text(), Text(_wrapped(*measure_notes(summary)), style="dim"))
+
+
+def measure_columns(summary: Mapping[str, Any]) -> tuple[str, ...]:
+    """The heading of :func:`measure_rows`."""
+    first = "ESTIMATE of" if summary["estimated"] else "measure of a path"
+    return (first, "mean", f"{100 * summary['confidence']:.4g} % interval", "standard\ndeviation", "median")
+
+
+def measure_rows(summary: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """Every measure over all paths, under :func:`measure_columns`."""
+    [everything] = summary["groups"]["all"]
+    rows: list[tuple[str, ...]] = []
     for name, figures in everything["measures"].items():
         quartiles = figures["quartiles"]
-        table.add_row(
-            _MEASURES[name],
-            _short(figures["mean"]),
-            _interval(figures["interval"]),
-            _short(figures["standard_deviation"]),
-            _short(quartiles[1] if quartiles else None),
+        rows.append(
+            (
+                MEASURES[name],
+                short(figures["mean"]),
+                interval_text(figures["interval"]),
+                short(figures["standard_deviation"]),
+                short(quartiles[1] if quartiles else None),
+            )
         )
-        if figures["missing"]:
-            missing.append(f"{_MEASURES[name]} ({figures['missing']})")
+    return rows
+
+
+def measure_notes(summary: Mapping[str, Any]) -> list[str]:
+    """What there is to know about the measures."""
+    [everything] = summary["groups"]["all"]
     over = (
         "deviation and variation per output are means over the outputs (of a norm there is no unbiased estimate)"
         if summary["estimated"]
@@ -417,65 +444,106 @@ def _measures(summary: Mapping[str, Any]) -> RenderableType:
         f"Density is in regions per unit of length; mean deviation is absolute deviation per length; {over}. The "
         "interval is of the mean over paths (bootstrap)."
     ]
+    missing = [
+        f"{MEASURES[name]} ({figures['missing']})"
+        for name, figures in everything["measures"].items()
+        if figures["missing"]
+    ]
     if missing:
         lines.append(f"Left out are paths that have no such figure: {', '.join(missing)}.")
-    return Group(table, Text(), Text(_wrapped(*lines), style="dim"))
+    return lines
 
 
 def _group_table(summary: Mapping[str, Any]) -> RenderableType | None:
     """Means by group: splits, clean and corrupted labels, pairs, classes."""
-    groups = summary["groups"]
-    kinds = [kind for kind in ("split", "split_and_corrupted", "pair", "class") if groups[kind]]
-    if not kinds:
-        return None
     names = [name for name in _GROUP_MEASURES if name in summary["measures"]]
+    sections = group_rows(summary, names, TOP_CLASSES)
+    if not sections:
+        return None
     table = _table("mean over the paths of", "paths", *(_GROUP_MEASURES[name] for name in names))
     for column in table.columns[1:]:
         column.justify = "right"
         column.no_wrap = True
-    for kind in kinds:
-        for group in groups[kind][:TOP_CLASSES]:
-            means = (_short(group["measures"][name]["mean"]) for name in names)
-            table.add_row(Text(_group_name(group)), str(group["paths"]), *means)
+    for rows in sections:
+        for name, *figures in rows:
+            table.add_row(Text(clean(name)), *figures)
         table.add_section()
-    left = len(groups["class"]) - TOP_CLASSES
+    left = len(summary["groups"]["class"]) - TOP_CLASSES
     if left > 0:
         return Group(table, Text(f"and {left} more classes: the summary lists them all", style="dim"))
     return table
 
 
+def group_rows(summary: Mapping[str, Any], measures: Sequence[str], most: int) -> list[list[tuple[str, ...]]]:
+    """Of every kind of group that there is, the first ``most`` groups: name, paths, and the means of ``measures``."""
+    return [
+        [
+            (
+                group_name(group),
+                str(group["paths"]),
+                *(short(group["measures"][name]["mean"]) for name in measures),
+            )
+            for group in summary["groups"][kind][:most]
+        ]
+        for kind in GROUP_KINDS
+        if summary["groups"][kind]
+    ]
+
+
 def _test_table(summary: Mapping[str, Any]) -> RenderableType | None:
     """How far the groups differ: the clearest tests of every kind."""
-    first = "ESTIMATE of" if summary["estimated"] else "measure"
-    table = _table(first, "between", "distance", "p", "adjusted\np")
+    sections = test_rows(summary, TOP_TESTS, TOP_CLASS_TESTS)
+    if not sections:
+        return None
+    table = _table(*test_columns(summary))
     table.columns[0].no_wrap = True
     for column in table.columns[2:]:
         column.justify = "right"
         column.no_wrap = True
-    left = 0
-    for kind in ("split", "split_and_corrupted", "pair", "class"):
-        tests = [test for test in summary["tests"] if test["kind"] == kind]
-        clearest = sorted(tests, key=lambda test: (test["adjusted_p_value"], -test["statistic"]))
-        shown = clearest[: TOP_CLASS_TESTS if kind == "class" else TOP_TESTS]
-        left += len(tests) - len(shown)
-        for test in shown:
-            probabilities = (_probability(test[name]) for name in ("p_value", "adjusted_p_value"))
-            between = Text(_between(test["first"], test["second"]))
-            table.add_row(_MEASURES[test["measure"]], between, f"{test['statistic']:.3f}", *probabilities)
-        if shown:
-            table.add_section()
-    if not table.row_count:
-        return None
-    lines = [
-        "Kolmogorov-Smirnov: the distance is the largest difference of two distribution functions; p is adjusted for "
-        "the number of tests of a measure (Benjamini-Hochberg)."
-    ]
+    for rows in sections:
+        for measure, between, *figures in rows:
+            table.add_row(measure, Text(clean(between)), *figures)
+        table.add_section()
+    lines = [TESTS_NOTE]
+    left = len(summary["tests"]) - sum(map(len, sections))
     if left:
         lines.append(f"These are the clearest of each kind; the summary lists {left} more.")
     return Group(table, Text(), Text(_wrapped(*lines), style="dim"))
 
 
-def _group_name(group: Mapping[str, Any]) -> str:
+TESTS_NOTE = (
+    "Kolmogorov-Smirnov: the distance is the largest difference of two distribution functions; p is adjusted for "
+    "the number of tests of a measure (Benjamini-Hochberg)."
+)
+
+
+def test_columns(summary: Mapping[str, Any]) -> tuple[str, ...]:
+    """The heading of :func:`test_rows`."""
+    return ("ESTIMATE of" if summary["estimated"] else "measure", "between", "distance", "p", "adjusted\np")
+
+
+def test_rows(summary: Mapping[str, Any], most: int, most_of_classes: int) -> list[list[tuple[str, ...]]]:
+    """How far groups differ, under :func:`test_columns`: of every kind of group the clearest tests, at most so many."""
+    sections = []
+    for kind in GROUP_KINDS:
+        tests = [test for test in summary["tests"] if test["kind"] == kind]
+        clearest = sorted(tests, key=lambda test: (test["adjusted_p_value"], -test["statistic"]))
+        rows: list[tuple[str, ...]] = [
+            (
+                MEASURES[test["measure"]],
+                between_text(test["first"], test["second"]),
+                f"{test['statistic']:.3f}",
+                probability_text(test["p_value"]),
+                probability_text(test["adjusted_p_value"]),
+            )
+            for test in clearest[: most_of_classes if kind == "class" else most]
+        ]
+        if rows:
+            sections.append(rows)
+    return sections
+
+
+def group_name(group: Mapping[str, Any]) -> str:
     """What makes a group: ``class cat``."""
     words = []
     if group.get("split"):
@@ -488,30 +556,30 @@ def _group_name(group: Mapping[str, Any]) -> str:
         words.append(f"class {group['label'] if group['class'] is None else group['class']}")
     if "pair" in group:
         words.append("pairs in a class" if group["pair"] == "same class" else "pairs across classes")
-    return clean(", ".join(words))
+    return ", ".join(words)
 
 
-def _between(first: Mapping[str, Any], second: Mapping[str, Any]) -> str:
+def between_text(first: Mapping[str, Any], second: Mapping[str, Any]) -> str:
     """The two groups of a test, in as few words as tell them."""
     if "corrupted" in first:
-        return clean(": ".join(filter(None, [first["split"], "clean, corrupted"])))
+        return ": ".join(filter(None, [first["split"], "clean, corrupted"]))
     if "pair" in first:
         return "pairs in, across classes"
-    return f"{_group_name(first)}, {'the rest' if 'rest' in second else _group_name(second).removeprefix('class ')}"
+    return f"{group_name(first)}, {'the rest' if 'rest' in second else group_name(second).removeprefix('class ')}"
 
 
-def _short(figure: float | None) -> str:
+def short(figure: float | None) -> str:
     """Four digits and no more than ten characters, or a dash for what does not exist."""
     if figure is None:
         return "-"
     return f"{figure:.0f}" if 1e4 <= abs(figure) < 1e7 else f"{figure:.4g}"
 
 
-def _interval(ends: Sequence[float] | None) -> str:
-    return "-" if ends is None else f"{_short(ends[0])} .. {_short(ends[1])}"
+def interval_text(ends: Sequence[float] | None) -> str:
+    return "-" if ends is None else f"{short(ends[0])} .. {short(ends[1])}"
 
 
-def _probability(value: float) -> str:
+def probability_text(value: float) -> str:
     return "< 1e-6" if value < 1e-6 else f"{value:.2g}"
 
 

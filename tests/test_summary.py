@@ -937,10 +937,10 @@ def test_report_fits_80_columns(wild_study: dict[str, Any], monkeypatch: pytest.
     words = set(text.split())
     for one in found["groups"]["all"][0]["measures"].values():
         figures = [one["mean"], one["standard_deviation"], one["quartiles"][1], *one["interval"]]
-        assert {report._short(figure) for figure in figures} <= words
+        assert {report.short(figure) for figure in figures} <= words
     for group in (*found["groups"]["split"], *found["groups"]["pair"]):
         assert {
-            report._short(group["measures"][name]["mean"])
+            report.short(group["measures"][name]["mean"])
             for name in report._GROUP_MEASURES
             if name in group["measures"]
         } <= words
@@ -1017,5 +1017,5 @@ def test_report_of_estimates_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_reports_name_every_measure() -> None:
     names = {*summary._EXACT_MEASURES, *summary._ESTIMATE_MEASURES}
-    assert report._MEASURES.keys() == names
+    assert report.MEASURES.keys() == names
     assert report._GROUP_MEASURES.keys() <= names
