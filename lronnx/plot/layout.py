@@ -246,6 +246,9 @@ class _Net:
                     weight = _WEIGHTS[(upper >= self.boxes) + (lower >= self.boxes)]
                     # A chain, which has nothing else on either side, is straight if it can be.
                     weight *= 4.0 if len(below) == 1 and len(self.up[lower]) == 1 else 1.0
+                    # However many edges pass a box, together they pull it no more than one.
+                    weight /= len(below) if lower >= self.boxes > upper else 1
+                    weight /= len(self.up[lower]) if upper >= self.boxes > lower else 1
                     pulls[pole[upper], pole[lower]] += weight  # type: ignore[assignment]
         return _straightest(count, apart, pulls)[pole]
 
@@ -304,8 +307,8 @@ def _straightest(count: int, apart: Mapping[Edge, float], pulls: Mapping[Edge, f
     total = sum(apart.values()) + 1.0
     found = []
     for towards in (1.0, -1.0):
-        # The pull to one side is too weak to make anything less straight: no weight is below 1.
-        cost = np.concatenate([np.full(count, towards * 0.4 / count), weights])
+        # The pull to one side is too weak to make anything less straight.
+        cost = np.concatenate([np.full(count, towards * 0.4 * weights.min(initial=1.0) / count), weights])
         bounds = np.concatenate([np.tile([0.0, total], (count, 1)), np.tile([0.0, total], (n, 1))])
         solved = linprog(
             cost, A_ub=matrix if len(limits) else None, b_ub=limits if len(limits) else None, bounds=bounds

@@ -39,6 +39,7 @@ MOST_BOXES = 400
 _MOST_DUMMIES = 20_000
 _WIDEST = 40.0
 _MOST_LEVELS = 200
+_MOST_LINKS = 1000
 
 FOLDED = ("affine", "cut")
 """The kinds of nodes that are folded."""
@@ -137,7 +138,7 @@ class _Picture:
         switching = [node for node in inspection.nodes if node.switches]
         self.switching = [node for node in switching if node.units] or switching
         self.place = {node.label: position for position, node in enumerate(self.switching)}
-        self.folded = False
+        self.folded = self.thinned = False
         groups = fold(self.kinds, self.edges)
         self._box(groups)
         if len(self.boxes) > MOST_BOXES or span(len(self.boxes), self.links) > _MOST_DUMMIES:
@@ -200,6 +201,9 @@ class _Picture:
             self._write(box)
             self.boxes.append(box)
         self.links = sorted({(box_of[a], box_of[b]) for a, b in self.edges if box_of[a] != box_of[b]})
+        if self.folded and len(self.links) > _MOST_LINKS:
+            self.links = sorted(nx.transitive_reduction(nx.DiGraph(self.links)).edges)
+            self.thinned = True
 
     def _layout(self) -> Layout:
         return layered([_WIDTH] * len(self.boxes), [box.height for box in self.boxes], self.links)
@@ -236,7 +240,7 @@ class _Picture:
                     f"\u00d7 refused: {len(nodes)} nodes" if several else f"\u00d7 refused: {nodes[0].op_type}"
                 ]
             case _:
-                kinds = Counter(node.kind for node in nodes)
+                kinds = Counter(sorted(node.kind for node in nodes))
                 box.share = share
                 marked = "\u00d7 " if kinds["refused"] else ""
                 box.lines = [marked + ", ".join(f"{count:,} {kind}" for kind, count in kinds.items())]
@@ -429,7 +433,11 @@ def _style(box: _Box) -> _Style:
         case "affine":
             return _Style(SURFACE, MUTED, INK)
         case "mixed":
-            return _Style(SURFACE, BAD if any(node.kind == "refused" for node in box.nodes) else box.color, INK)
+            if any(node.kind == "refused" for node in box.nodes):
+                return _Style(BAD, BAD, colors.text_on(BAD))
+            if any(node.switches for node in box.nodes):
+                return _Style(box.color, box.color, colors.text_on(box.color))
+            return _Style(SURFACE, MUTED, INK)
     return _Style(BACKGROUND, MUTED, MUTED) if box.behind else _Style(BACKGROUND, INK, INK)
 
 
@@ -492,6 +500,11 @@ _CUT = "cut off behind the analysed output"
 def _signs(picture: _Picture) -> list[tuple[str, list[Color]]]:
     """The looks of boxes that occur, with what they mean."""
     kinds = {box.kind for box in picture.boxes}
+    # Boxes of several levels look like what matters most of what they hold.
+    for box in picture.boxes:
+        if box.kind == "mixed":
+            held = {node.kind for node in box.nodes}
+            kinds.add(next(kind for kind in ("refused", "switching", "affine", "cut") if kind in held))
     signs: list[tuple[str, list[Color]]] = []
     if "switching" in kinds:
         shown = min(len(picture.switching), 5)
@@ -546,6 +559,8 @@ def _caption(picture: _Picture) -> str:
             f"The network has {len(picture.nodes):,} nodes, too many for a box each: what is equally many switching "
             "nodes away from the input, at most, is put together, and neighbouring levels where that is still too much."
         )
+    if picture.thinned:
+        parts.append("An arrow is left out where a chain of others leads from the one box to the other as well.")
     if any(node.kind == "refused" for node in picture.nodes):
         parts.append("Why nodes are refused stands in the table.")
     return " ".join(parts)
