@@ -125,7 +125,8 @@ def test_metadata_are_true_of_the_file(name: str, done: Done) -> None:
     assert told["epoch"] == MODELS[name]
     keys = ("architecture", "width", "seed", "label_noise", "parameters", "relu_units")
     assert {key: told[key] for key in keys} == {
-        "architecture": "mlp_12", "width": 12, "seed": 4, "label_noise": 0.3, "parameters": 65 * 12 + 13 * 10, "relu_units": 12
+        "architecture": "mlp_12", "width": 12, "seed": 4, "label_noise": 0.3, "parameters": 65 * 12 + 13 * 10,
+        "relu_units": 12
     }  # fmt: skip
     assert told["labels"] == list("0123456789")
     assert told["dataset"] == digits.provenance
