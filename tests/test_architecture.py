@@ -27,6 +27,8 @@ FENCES = {
     "onnx": {"lronnx/onnx_io.py"},
     "click": {"lronnx/cli.py"},
     "distributed": {"lronnx/cluster.py"},
+    "matplotlib": {"lronnx/plot/still.py"},
+    "plotly": {"lronnx/plot/page.py"},
     "torch": set(),
     "sklearn": set(),
     "models": set(),
@@ -70,6 +72,18 @@ def parse(module: str) -> ast.Module:
 def test_import_loads_no_training_framework() -> None:
     # Whoever only calls `lronnx.load` must not pay for the frameworks, nor need them installed.
     code = "import sys, lronnx; lronnx.load; print(sorted({'torch', 'sklearn'}.intersection(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_command_line_draws_nothing_unless_it_is_asked_to() -> None:
+    # Drawing libraries take a second to load, and need not be installed.
+    code = (
+        "import sys, lronnx.cli; from click.testing import CliRunner; "
+        "assert CliRunner().invoke(lronnx.cli.main, ['walk']).exit_code == 0; "
+        "print(sorted({'matplotlib', 'plotly', 'PIL'}.intersection(sys.modules)))"
+    )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "[]"
