@@ -325,6 +325,13 @@ def inspect(
 )
 @click.option("--max-regions", type=click.IntRange(min=1), metavar="N", help="Stop after N regions; partial result.")
 @click.option("-o", "--out", "target", type=_TARGET, metavar="REGIONS.parquet", help="Write every region to this file.")
+@click.option(
+    "--plot",
+    "picture",
+    type=_TARGET,
+    metavar="FILE.png|svg|html",
+    help="Draw the outputs, which layer bends them where, and the regions' widths and slopes; html is interactive.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
 @click.pass_context
 def walk(
@@ -349,6 +356,7 @@ def walk(
     memory: int | None,
     max_regions: int | None,
     target: Path | None,
+    picture: Path | None,
     as_json: bool,
 ) -> int:
     """Find every linear region of MODEL on the segment from START to END, or along a path of POINTS.
@@ -373,8 +381,11 @@ def walk(
             raise click.UsageError("give either --points, or --start and --end")
         else:
             title = model.name
+        sources = _sources(model, start, end, points, fixed_inputs)
         if target is not None:
-            store.check_writable(target, sources=_sources(model, start, end, points, fixed_inputs))
+            store.check_writable(target, sources=sources)
+        if picture is not None:
+            _check_picture(picture, target, sources)
         network = _load(model, output_name, fixed_inputs, shapes, start, points)
         for notice in network.notices:
             _tell(f"Notice: {notice}")
@@ -396,21 +407,27 @@ def walk(
                 stop=stop,
                 lowering=lowering,
             )
-    unwritten: OSError | None = None
-    if target is not None:
-        # Options may be left out, and tails are cut off: what was analysed is said as well.
-        analysed = {"analysed_input": network.input_name, "analysed_output": network.output_name}
-        options = {**ctx.params, **analysed, "notices": network.notices}
-        try:
-            store.write_regions(
-                target, path, model=network.name, sha256=network.sha256, options=options, version=__version__
-            )
-        except OSError as error:
-            # The walk may have taken hours: what can be printed still is.
-            unwritten = error
-    _print_walk(path, network, title, as_json)
-    if unwritten is not None:
-        raise InputError(f"the output {target} could not be written: {unwritten.strerror or unwritten}")
+    unwritten: list[str] = []
+    try:
+        if target is not None:
+            # Options may be left out, and tails are cut off: what was analysed is said as well.
+            analysed = {"analysed_input": network.input_name, "analysed_output": network.output_name}
+            options = {**ctx.params, **analysed, "notices": network.notices}
+            with _noting(unwritten, f"the output {target}"):
+                store.write_regions(
+                    target, path, model=network.name, sha256=network.sha256, options=options, version=__version__
+                )
+        if picture is not None:
+            from lronnx.plot import walk as drawing
+
+            about = drawing.About(title, _analysed(network), _command_line())
+            with _noting(unwritten, f"the picture {picture}"):
+                store.write_bytes(picture, drawing.draw(picture.suffix, path, network, path_points, pixels, about))
+    finally:
+        # The walk may have taken hours: what can be printed is, whatever else went wrong.
+        _print_walk(path, network, title, as_json)
+    if unwritten:
+        raise InputError("\n".join(unwritten))
     return _conclude(path, max_regions)
 
 
@@ -791,13 +808,17 @@ def _print_walk(path: PathWalk, network: Network, title: str, as_json: bool) -> 
     if as_json:
         _print_json(store.walk_to_json(path, model=network.name, version=__version__))
         return
+    shown = report.walk_report(path, title=title, analysed=_analysed(network), operators=_operators(network))
+    report.print_to(sys.stdout, *shown)
+
+
+def _analysed(network: Network) -> str:
+    """Which function was walked."""
     count = network.outputs
-    analysed = (
+    return (
         f"input '{network.input_name}' ({report.shape_text(network.input_shape)}), "
         f"output '{network.output_name}' ({count} number{'' if count == 1 else 's'}), {network.units} units"
     )
-    shown = report.walk_report(path, title=title, analysed=analysed, operators=_operators(network))
-    report.print_to(sys.stdout, *shown)
 
 
 def _operators(network: Network) -> dict[str, str]:

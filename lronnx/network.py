@@ -520,11 +520,6 @@ class Network:
     def __repr__(self) -> str:
         return f"<lronnx.Network {self.name}: {self.units} units, input {self.input_shape}, {self.outputs} outputs>"
 
-    @cached_property
-    def switching_nodes(self) -> tuple[Node, ...]:
-        """The nodes that have units, in the network's order: those that ``inspect`` shows with a number of units."""
-        return tuple(node for node in self.graph.nodes if self._study.units(node))
-
     @property
     def lowers(self) -> bool:
         """Whether it has convolutions, which there are several ways to write as matrix products."""

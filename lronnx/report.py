@@ -61,6 +61,9 @@ _GROUP_MEASURES = {
 GROUP_KINDS = ("split", "split_and_corrupted", "pair", "class")
 """The kinds of groups of paths that are shown, of those that :mod:`lronnx.summary` knows."""
 
+NODE_COLUMNS = ("node", "operator", "switches", "share")
+SEGMENT_COLUMNS = ("segment", "regions", "length", "density", "absolute deviation", "self-check")
+
 _UNLIMITED = 100_000
 
 _CHECK_STYLES = {"ok": "bold green", "FAILED": "bold red"}
@@ -95,7 +98,7 @@ def walk_report(
         )
     )
     if path.partial:
-        parts.append(Text(_partial_text(path), style="bold yellow"))
+        parts.append(Text(partial_text(path), style="bold yellow"))
     parts.append(_figures(path))
     if path.switches_by_node:
         parts.append(_switches(path, operators or {}))
@@ -211,12 +214,8 @@ def _verdict(inspection: Inspection) -> RenderableType:
     return Group(Text(text, style="bold green" if good else "bold red"), *shown)
 
 
-def _figures(path: PathWalk) -> Table:
-    """Figure, number, meaning: short enough for a line of 80 columns each."""
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
-    table.add_column(no_wrap=True)
-    table.add_column(justify="right", no_wrap=True, style="bold")
-    table.add_column(style="dim")
+def walk_figures(path: PathWalk) -> list[tuple[str, str | Text, str]]:
+    """What :func:`walk_report` tells of a run: the name of each figure, the figure, and what it means."""
     segments = len(path.segments)
     over = f", norm over {path.outputs} outputs" if path.outputs > 1 else ""
     where = "from start to end" if segments == 1 else f"of {segments} segments together"
@@ -246,7 +245,16 @@ def _figures(path: PathWalk) -> Table:
     rows.append(("seconds", f"{path.seconds:.2f}", passes))
     if path.precision != "double":
         rows.append(("precision", path.precision, "float32, for exploring: counts may be slightly off"))
-    for name, figure, meaning in rows:
+    return rows
+
+
+def _figures(path: PathWalk) -> Table:
+    """Figure, number, meaning: short enough for a line of 80 columns each."""
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
+    table.add_column(no_wrap=True)
+    table.add_column(justify="right", no_wrap=True, style="bold")
+    table.add_column(style="dim")
+    for name, figure, meaning in walk_figures(path):
         table.add_row(name, figure, clean(meaning))
     return table
 
@@ -294,30 +302,43 @@ def _switches(path: PathWalk, operators: Mapping[str, str]) -> RenderableType:
 
 def _node_table(switches: Mapping[str, int], total: int, operators: Mapping[str, str]) -> RenderableType:
     """The nodes whose units switch most often. ``switches``: by node, most first; ``total``: of all nodes."""
-    table = _table("node", "operator", "switches", "share")
+    table = _table(*NODE_COLUMNS)
     for column in (2, 3):
         table.columns[column].justify = "right"
         table.columns[column].no_wrap = True
-    counted = list(switches.items())
-    for label, count in counted[:TOP_NODES]:
-        table.add_row(Text(clean(label)), Text(clean(operators.get(label, ""))), str(count), f"{count / total:.1%}")
-    rest = counted[TOP_NODES:]
-    if rest:
-        count = sum(count for _, count in rest)
-        table.add_row(f"{len(rest)} other nodes", "", str(count), f"{count / total:.1%}")
+    for label, operator, count, share in node_rows(switches, total, operators, TOP_NODES):
+        table.add_row(Text(clean(label)), Text(clean(operator)), count, share)
     return table
 
 
+def node_rows(
+    switches: Mapping[str, int], total: int, operators: Mapping[str, str], most: int
+) -> list[tuple[str, str, str, str]]:
+    """The rows of a table of switches by node, under :data:`NODE_COLUMNS`: ``most`` nodes, and the others in one."""
+    counted = list(switches.items())
+    rows = [(label, operators.get(label, ""), str(count), f"{count / total:.1%}") for label, count in counted[:most]]
+    rest = counted[most:]
+    if rest:
+        count = sum(count for _, count in rest)
+        rows.append((f"{len(rest)} other nodes", "", str(count), f"{count / total:.1%}"))
+    return rows
+
+
 def _segments(path: PathWalk) -> RenderableType:
-    table = _table("segment", "regions", "length", "density", "absolute deviation", "self-check")
+    table = _table(*SEGMENT_COLUMNS)
     for column in table.columns[:-1]:
         column.justify = "right"
-    for index, walk in enumerate(path.segments[:TOP_SEGMENTS]):
-        table.add_row(str(index), *_segment(walk))
+    for row in segment_rows(path, TOP_SEGMENTS):
+        table.add_row(*row)
     left = len(path.segments) - TOP_SEGMENTS
     if left > 0:
         return Group(table, Text(f"and {left} more segments: --json lists them all", style="dim"))
     return table
+
+
+def segment_rows(path: PathWalk, most: int) -> list[tuple[str, ...]]:
+    """The rows of a table of the first segments, ``most`` of them, under :data:`SEGMENT_COLUMNS`."""
+    return [(str(index), *_segment(walk)) for index, walk in enumerate(path.segments[:most])]
 
 
 def _segment(walk: Walk) -> tuple[str, str, str, str, str]:
@@ -587,7 +608,8 @@ def _percent(share: float | None) -> str:
     return "-" if share is None else f"{100 * share:.4g} %"
 
 
-def _partial_text(path: PathWalk) -> str:
+def partial_text(path: PathWalk) -> str:
+    """Where a partial walk stopped."""
     if not path.segments:
         return "PARTIAL: stopped before the first region was finished."
     where = f"t = {number(float(path.segments[-1].t[-1]))}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,10 +17,13 @@ Bytes = NDArray[np.uint8]
 SMALLEST = 4
 """Rows and columns that an array has at least to count as a picture."""
 
+DARK = 16.0
+"""A pixel of 0 to 255 that nobody tells from black. Where none is brighter, pixels have another range (0 to 16)."""
+
 
 class Shown(NamedTuple):
     """``images``: each (height, width) if it is grey, else (height, width, 3). ``stretched``: nothing is known about
-    pixels, so that the range of all inputs together was stretched from black to white."""
+    pixels, or they would all be black, so that the range of all inputs together was stretched from black to white."""
 
     images: tuple[Bytes, ...]
     stretched: bool
@@ -49,15 +53,16 @@ def shown(points: Sequence[NDArray[Any]], shape: Sequence[int], pixels: Pixels |
     if axis is None or not points:
         return None
     arrays = np.stack([np.asarray(point, dtype=np.float64).reshape(shape[-3:]) for point in points])
-    try:
+    found = None
+    with suppress(InputError), np.errstate(over="ignore"):
         # The axis of the points is in front of all others.
-        found, stretched = (pixels or Pixels()).invert(arrays, axis + 1, "the path"), False
-    except InputError:
+        found = (pixels or Pixels()).invert(arrays, axis + 1, "the path")
+    stretched = found is None or float(found.max()) <= DARK
+    if found is None or stretched:
         # Halves, since the difference of the largest numbers is none.
         low, high = float(arrays.min()) / 2, float(arrays.max()) / 2
         flat = high == low
         found = np.full_like(arrays, 127.5) if flat else (arrays / 2 - low) / (high - low) * 255.0
-        stretched = True
     images = np.rint(np.clip(found, 0.0, 255.0)).astype(np.uint8)
     if axis == 0:
         images = np.moveaxis(images, 1, -1)

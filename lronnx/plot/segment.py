@@ -56,7 +56,7 @@ FAINT = 20
 """Outputs at most that are drawn without a colour of their own."""
 TABLE_OUTPUTS = 10
 """Outputs at most in the figure's table."""
-FILM = 7
+FILM = 6
 """Pictures along a single segment."""
 MOST_PICTURES = 12
 NAME_LENGTH = 20
@@ -73,8 +73,10 @@ class Detail:
 
     ``tolerance``: how far a curve may be from the exact one, as a share of its panel's range. ``ticks``: switches, and
     ``steps``: regions, up to which each is drawn; of more, what falls in each of ``columns`` is put together.
-    ``stops``: breakpoints at most that the keyboard steps through, 0 for none. ``hover``: whether marks tell about
-    themselves.
+    ``bands``: columns of widths and slopes, which would be restless in as many. ``series``: outputs with a colour of
+    their own, if there are more than :data:`lronnx.plot.colors.SERIES`. ``stops``: breakpoints at most that the
+    keyboard steps through, 0 for none. ``hover``: whether marks tell about themselves. ``rows``: regions up to which
+    the figure has a table; None for any number.
     """
 
     exact: int = 300
@@ -82,14 +84,19 @@ class Detail:
     ticks: int = 60_000
     steps: int = 60_000
     columns: int = 2000
+    bands: int = 2000
+    series: int = colors.SERIES
     stops: int = 30_000
     hover: bool = True
+    rows: int | None = 5000
 
 
 PAGE = Detail()
 """For a page: what is left out stays below what can be seen when it is magnified several times."""
 
-STILL = Detail(tolerance=1 / 2000, ticks=0, steps=600, columns=1800, stops=0, hover=False)
+STILL = Detail(
+    tolerance=1 / 2000, ticks=0, steps=600, columns=1800, bands=300, series=4, stops=0, hover=False, rows=None
+)
 """For a still figure 7 inches wide: a column is about a pixel at 300 pixels per inch."""
 
 
@@ -106,8 +113,21 @@ class Nodes:
     def of(cls, network: Network) -> Nodes:
         """Those of a loaded network."""
         nodes = network.switching_nodes
-        shapes = [network.graph.values[node.outputs[0]].dims for node in nodes]
-        return cls(tuple(node.label for node in nodes), tuple(node.op_type for node in nodes), tuple(shapes))
+        return cls(
+            tuple(node.label for node in nodes),
+            tuple(node.op_type for node in nodes),
+            tuple(node.shape for node in nodes),
+        )
+
+    @classmethod
+    def recorded(cls, facts: Iterable[Mapping[str, Any]]) -> Nodes:
+        """Those in a run folder's facts of a network (``switching_nodes``; see :class:`lronnx.runs.Run`)."""
+        nodes = list(facts)
+        return cls(
+            tuple(str(node["label"]) for node in nodes),
+            tuple(str(node.get("operator", "")) for node in nodes),
+            tuple(tuple(node["shape"]) if node.get("shape") is not None else None for node in nodes),
+        )
 
     def including(self, labels: Iterable[str]) -> Nodes:
         """These, and behind them what else is in ``labels``, of which nothing is known."""
@@ -173,7 +193,7 @@ class SegmentData:
         segment = min(int(x), len(self.t) - 1)
         t = self.t[segment]
         if len(t) < 2:
-            return self.values[segment][0]
+            return np.asarray(self.values[segment][0])
         region = int(np.clip(np.searchsorted(t, x - segment) - 1, 0, len(t) - 2))
         share = (x - segment - t[region]) / (t[region + 1] - t[region])
         here, there = self.values[segment][region], self.values[segment][region + 1]
@@ -226,7 +246,12 @@ def from_walk(
         decisions=tuple(walk.decisions for walk in path.segments),
         names=_names(labels, path.outputs),
         named=labels is not None,
-        warnings=_warnings(path.partial, path.self_check.ok, path.agreement is None or path.agreement.ok),
+        warnings=_warnings(
+            [walk.t for walk in path.segments],
+            path.partial,
+            path.self_check.ok,
+            path.agreement is None or path.agreement.ok,
+        ),
         closed=path.closed,
     )
     return _filmed(data, points, pixels)
@@ -289,7 +314,7 @@ def figure(path: SegmentData, *, name: str, title: str, detail: Detail = PAGE) -
         panels=panels,
         x=drawn.axis(),
         caption=drawn.caption(),
-        table=_table(path),
+        table=_table(path) if detail.rows is None or path.regions <= detail.rows else {},
         pictures=path.film,
         stops=drawn.stops() if detail.stops else None,
         # A film strip, and the axis below.
@@ -321,7 +346,7 @@ class _Drawing:
         self.start, self.end = _places(path)
         self.width = np.concatenate([np.zeros(0), *(np.diff(t) for t in path.t)])
         self.norm = np.concatenate([np.zeros(0), *(_norms(slopes) for slopes in path.slopes)])
-        self.vivid, self.faint = _chosen(path)
+        self.vivid, self.faint = _chosen(path, detail.series if len(path.names) > colors.SERIES else colors.SERIES)
 
     # --- Outputs
 
@@ -355,9 +380,10 @@ class _Drawing:
                     front.append(Points(run.x[inner], y[inner], color, size=3.5, group=group))
         missing = sum(not of for of in curves.values()) if path.regions else 0
         self._note_outputs(missing)
-        texts, changes = self._changes(float(high))
+        # Above all curves.
+        texts, changes = self._changes(float(high + (high / 16 - low / 16)))
         return Panel(
-            [*areas, *back, *reversed(front), *texts],
+            [*areas, *back, *front, *texts],
             Axis("output"),
             height=3.0,
             verticals=[*self.anchors, *changes],
@@ -436,7 +462,7 @@ class _Drawing:
                 x,
                 float(row),
                 colors.layer(node, len(nodes.labels)),
-                weights=0.35 + 0.65 * np.sqrt((standing - 1) / (most - 1)) if most > 1 else None,
+                weights=_weights(standing),
                 hover=self._switched(node, at) if self.detail.hover else None,
             )
             for row, node, at, x, standing in found
@@ -547,7 +573,7 @@ class _Drawing:
                     hover = Hover(f"{what} {{y}}\nregion {{region}}", {"region": _small(number)})
                 marks.append(Steps(run.x, steps, color, width=1.0, hover=hover))
                 continue
-            found = thinning.envelope(run.x, steps, self.limits, self.detail.columns)
+            found = thinning.envelope(run.x, steps, self.limits, self.detail.bands)
             x = np.stack([found.left, found.right], axis=1).ravel()
             low, middle, high = (np.repeat(part, 2) for part in (found.low, found.middle, found.high))
             marks += [Area(x, low, high, color, 0.3), Line(x, middle, color, width=0.9)]
@@ -615,21 +641,30 @@ class _Drawing:
             parts.append("Vertical lines: where a segment ends and the next begins.")
         if not self.exact and path.regions > self.detail.steps:
             self.notes.append(
-                f"widths and slopes are shown by their range and, as a line, their median in {self.detail.columns} columns"
+                f"widths and slopes are shown by range and median (the line) in {self.detail.bands} columns"
             )
         if path.film:
+            said = ["Pictures: the inputs"]
+            if path.named and len(path.names) > 1:
+                said.append("and what the network takes them for")
             if path.stretched:
-                parts.append(
-                    "Pictures: the inputs; nothing is known about pixels, so their range is stretched from black to white."
-                )
-            else:
-                parts.append("Pictures: the inputs" + (", and what the network takes them for." if path.named else "."))
+                said.append("brightness stretched to their own range")
+            parts.append(", ".join(said) + ".")
         if self.notes:
             listed = "; ".join(self.notes)
             parts.append(f"{listed[0].upper()}{listed[1:]}.")
         elif self.exact:
             parts.append("Nothing is thinned.")
         return " ".join(parts)
+
+
+def _weights(standing: Integers) -> Floats | None:
+    """How strongly marks are drawn that stand for so many each; alone they are told from none as well."""
+    most = int(standing.max())
+    if most == 1:
+        return None
+    weakest = 1.0 - 0.55 * min((most - 1) / 6, 1.0)
+    return np.asarray(weakest + (1.0 - weakest) * np.sqrt((standing - 1) / (most - 1)))
 
 
 def _names(labels: Sequence[str] | None, outputs: int) -> tuple[str, ...]:
@@ -639,19 +674,29 @@ def _names(labels: Sequence[str] | None, outputs: int) -> tuple[str, ...]:
     return tuple(f"class {label}" if label.strip().isdecimal() else label for label in labels)
 
 
-def _warnings(partial: bool, ok: bool, agree: bool = True) -> tuple[str, ...]:
+def _warnings(t: Sequence[Floats], partial: bool, ok: bool, agree: bool = True) -> tuple[str, ...]:
     found = []
     if not ok:
         found.append("SELF-CHECK FAILED: do not rely on this result")
     if not agree:
         found.append("ENGINES DISAGREE: do not rely on this result")
     if partial:
-        found.append("PARTIAL: only what was walked is shown")
+        found.append(f"PARTIAL: {_stopped(t)}")
     return tuple(found)
 
 
-def _chosen(path: SegmentData) -> tuple[list[int], list[int]]:
-    """The outputs with a colour of their own, and those that are drawn without."""
+def _stopped(t: Sequence[Floats]) -> str:
+    short = [number for number, edges in enumerate(t) if edges[-1] < 1.0]
+    if len(short) > 1:
+        return f"{len(short)} of {len(t)} segments were not walked to their end"
+    if not t or (short and not t[0][-1]):
+        return "stopped before the first region was finished"
+    where = f"t = {t[-1][-1]:.4g}" if short else "the end"
+    return f"stopped at {where}" + (f" of segment {len(t) - 1}" if len(t) > 1 or not short else "")
+
+
+def _chosen(path: SegmentData, series: int) -> tuple[list[int], list[int]]:
+    """The outputs with a colour of their own, ``series`` unless more are the largest somewhere, and those without."""
     count = len(path.names)
     share = np.zeros(count)
     seen: list[int] = []
@@ -666,7 +711,7 @@ def _chosen(path: SegmentData) -> tuple[list[int], list[int]]:
         winners = [k for k in winners if k in most]
     deviation = np.nan_to_num(path.deviation, nan=0.0, posinf=np.finfo(np.float64).max)
     rest = [k for k in np.argsort(-deviation, kind="stable").tolist() if k not in set(winners)]
-    room = colors.SERIES - len(winners)
+    room = max(series - len(winners), 0)
     return winners + rest[:room], rest[room : room + FAINT]
 
 
@@ -697,11 +742,12 @@ def _places(path: SegmentData) -> tuple[Floats, Floats]:
 
 def _norms(slopes: Floats) -> Floats:
     """(R,) Euclidean norms of the rows, whose squares may overflow; the largest number there is, where a norm does."""
-    size = float(np.abs(slopes).max(initial=0.0)) or 1.0
-    scaled = slopes / size
-    with np.errstate(over="ignore"):
+    finite = np.isfinite(slopes)
+    size = float(np.abs(slopes).max(initial=0.0, where=finite)) or 1.0
+    with np.errstate(over="ignore", invalid="ignore"):
+        scaled = slopes / size
         norms = np.sqrt(np.einsum("ij,ij->i", scaled, scaled)) * size
-    return np.asarray(np.where(np.isinf(norms), np.finfo(np.float64).max, norms) if np.isfinite(size) else norms)
+    return np.asarray(np.where(np.isinf(norms) & finite.all(axis=1), np.finfo(np.float64).max, norms))
 
 
 def _area(
@@ -797,6 +843,7 @@ def _read(table: pa.Table, nodes: Nodes, labels: Sequence[str] | None) -> Segmen
         names=_names(labels, value.shape[1]),
         named=labels is not None,
         warnings=_warnings(
+            t,
             json.loads(metadata.get("lronnx.partial", "false")),
             json.loads(metadata.get("lronnx.self_check", "{}")).get("ok", True),
         ),
@@ -819,7 +866,7 @@ def _table(path: SegmentData) -> dict[str, Column]:
         node[region], unit[region] = path.nodes.labels[position], str(number)
     chosen: Sequence[int] = range(len(path.names))
     if len(path.names) > TABLE_OUTPUTS:
-        vivid, faint = _chosen(path)
+        vivid, faint = _chosen(path, colors.SERIES)
         chosen = sorted([*vivid, *faint][:TABLE_OUTPUTS])
     empty, integers = np.zeros(0), np.zeros(0, dtype=np.int64)
     table: dict[str, Column] = {
