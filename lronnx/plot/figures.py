@@ -8,8 +8,10 @@ characters: who draws escapes them.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import Any, Literal
 
 import numpy as np
@@ -19,6 +21,8 @@ from lronnx.plot.colors import INK, MUTED, Color
 
 Floats = NDArray[np.float64]
 Column = NDArray[Any] | Sequence[str]
+
+_PLACES = re.compile(r"\{([^{}]*)\}")
 
 Dash = Literal["solid", "dashed", "dotted"]
 Symbol = Literal["circle", "diamond", "square", "triangle"]
@@ -44,10 +48,10 @@ class Hover:
             for name, column in self.columns.items():
                 entry = column[position]
                 entries[name] = self.names[name][int(entry)] if name in self.names else _text(entry)
-            text = self.template
-            for name, entry in entries.items():
-                text = text.replace("{" + name + "}", entry)
-            yield text
+            # Cut before it is filled in: what an entry has in braces is not a column.
+            parts = _PLACES.split(self.template)
+            filled = (entries.get(part, "{" + part + "}") for part in parts[1::2])
+            yield "".join(text for pair in zip_longest(parts[::2], filled, fillvalue="") for text in pair)
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,11 +2,11 @@
 
 A page is a list of :class:`Section`, each a list of blocks. All texts are plain text, of whatever characters; they are
 shown as they are and never run. The page holds the whole of plotly.js, so no request leaves it, and its Content
-Security Policy forbids any: only its own two scripts may run, and pictures may only be part of it.
+Security Policy forbids any: only its own scripts may run, and pictures may only be part of it.
 
-Figures travel as JSON with their arrays as base64 and are drawn by ``assets/page.js`` when they come into view. Numbers
-lose nothing that is shown: positions along x keep all their bits; of what hovering tells, the six significant digits
-that are written.
+Figures travel as JSON with their arrays as base64 and are drawn by ``assets/figure.js`` when they come into view.
+Numbers lose nothing that is shown: positions along x keep all their bits; of what hovering tells, the six significant
+digits that are written. A page without figures is without plotly.js, too.
 """
 
 from __future__ import annotations
@@ -154,13 +154,16 @@ class _Page:
         self._figures: set[str] = set()
 
     def html(self) -> str:
-        style = _asset("page.css").replace("/*VARIABLES*/", _variables())
-        library = get_plotlyjs().replace("\r\n", "\n")
-        program = _asset("page.js")
+        style = _unindented(_asset("page.css").replace("/*VARIABLES*/", _variables()))
         anchors = [self._anchor(section.anchor or section.title) for section in self._sections]
         body = [self._section(section, anchor) for section, anchor in zip(self._sections, anchors, strict=True)]
+        parts = ("base", "texts", "marks", "figure", "page") if self._figures else ("base", "page")
+        program = "".join(_unindented(_asset(f"{part}.js")) for part in parts)
+        scripts = [f'"use strict";(()=>{{\n{program}}})();']
+        if self._figures:
+            scripts.insert(0, get_plotlyjs().replace("\r\n", "\n"))
         policy = (
-            f"default-src 'none'; script-src {_source(library)} {_source(program)}; style-src 'unsafe-inline'; "
+            f"default-src 'none'; script-src {' '.join(map(_source, scripts))}; style-src 'unsafe-inline'; "
             "img-src data: blob:; base-uri 'none'; form-action 'none'"
         )
         icon = base64.b64encode(_ICON.encode()).decode()
@@ -178,7 +181,8 @@ class _Page:
                 '<noscript><p class="prose warning">Figures are drawn by scripts, which are off.</p></noscript>\n',
                 *body,
                 "</main>\n",
-                f"<script>{library}</script>\n<script>{program}</script>\n</body>\n</html>\n",
+                *(f"<script>{script}</script>\n" for script in scripts),
+                "</body>\n</html>\n",
             )
         )
 
@@ -269,6 +273,11 @@ def _asset(name: str) -> str:
     return (files("lronnx.plot") / "assets" / name).read_text(encoding="utf-8")
 
 
+def _unindented(code: str) -> str:
+    """A script or style without the white space that lines begin with; none of ours has texts of several lines."""
+    return re.sub(r"(?m)^\s+", "", code)
+
+
 def _source(script: str) -> str:
     """What a Content Security Policy calls this script."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
@@ -338,7 +347,7 @@ class _Payload:
             "title": figure.title,
             "caption": figure.caption,
             "aspect": float(figure.aspect),
-            "inches": None if figure.width is None else float(figure.width),
+            "width": None if figure.width is None else float(figure.width),
             "x": _axis(figure.x, _extent(marks, "x", verticals)),
             "panels": [self._panel(panel) for panel in figure.panels],
             "pictures": [_picture(picture) for picture in figure.pictures],
