@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from lronnx import __version__, report, session
 from lronnx.inputs import Pixels
 from lronnx.plot import segment
+from lronnx.plot.figures import Figure
 
 if TYPE_CHECKING:
     from lronnx.network import Network
@@ -37,25 +39,42 @@ def draw(
 
     ``points``: the path's, (P, *sample). ``pixels``: how pixels became inputs. Needs the drawing libraries.
     """
+    return drawn(suffix, describe(suffix, path, network, points, pixels), path, network, about)
+
+
+def describe(
+    suffix: str, path: PathWalk, network: Network, points: NDArray[Any], pixels: Pixels | None
+) -> tuple[segment.SegmentData, Figure]:
+    """The first half of :func:`draw`: the path as data, and its figure in the detail that the file has."""
     labels = segment.class_labels(network.metadata, network.outputs)
     data = segment.from_walk(path, segment.Nodes.of(network), labels=labels, points=points, pixels=pixels)
-    title = segment.headline(data, network.name)
-    if suffix.lower() == ".html":
-        return _page(data, title, path, network, about)
+    # A page has the title above everything.
+    title, detail = ("", segment.PAGE) if _is_page(suffix) else (segment.headline(data, network.name), segment.STILL)
+    return data, segment.figure(data, name="walk", title=title, detail=detail)
+
+
+def drawn(
+    suffix: str, described: tuple[segment.SegmentData, Figure], path: PathWalk, network: Network, about: About
+) -> bytes:
+    """The second half: the file's content."""
+    data, figure = described
+    if _is_page(suffix):
+        return _page(data, figure, path, network, about)
     from lronnx.plot import still
 
-    figure = segment.figure(data, name="walk", title=title, detail=segment.STILL)
     return still.draw(figure, "svg" if suffix.lower() == ".svg" else "png", width=WIDTH)
 
 
-def _page(data: segment.SegmentData, title: str, path: PathWalk, network: Network, about: About) -> bytes:
+def _is_page(suffix: str) -> bool:
+    return suffix.lower() == ".html"
+
+
+def _page(data: segment.SegmentData, figure: Figure, path: PathWalk, network: Network, about: About) -> bytes:
     from lronnx.plot import page
 
-    figure = segment.figure(data, name="walk", title="", detail=segment.PAGE)
+    # The figure says the same in its caption, below the fold.
     shown: list[page.Block] = [page.Prose(f"{warning}.", "warning") for warning in data.warnings]
-    if path.partial:
-        shown.append(page.Prose(report.partial_text(path), "warning"))
-    shown.append(page.Figures([figure]))
+    shown.append(page.Figures([replace(figure, title="")]))
     figures = [(name, str(number), meaning) for name, number, meaning in report.walk_figures(path)]
     numbers: list[page.Block] = [page.DataTable(("figure", "value", "meaning"), figures)]
     sections = [page.Section("Along the way", shown), page.Section("In numbers", numbers)]
@@ -71,10 +90,11 @@ def _page(data: segment.SegmentData, title: str, path: PathWalk, network: Networ
     facts = [
         ("model", network.name),
         ("SHA-256", network.sha256),
+        ("walked", about.title),
         ("analysed", about.analysed),
         ("engine", f"{path.engine}, {path.precision} precision, on {path.device}"),
         ("versions", f"lronnx {__version__}, onnxruntime {session.RUNTIME_VERSION}, numpy {np.__version__}"),
     ]
     facts += [("notice", notice) for notice in network.notices]
     sections.append(page.Section("How it was made", [page.Facts(facts), page.Code(about.command)]))
-    return page.render(title, sections, subtitle=about.title)
+    return page.render(segment.headline(data, network.name), sections, subtitle=about.analysed)
