@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnxruntime as ort
+import plot_cost
 import pytest
 import suite
 from measure import Job, Measured, engines, forward_flops, measure
@@ -242,3 +243,21 @@ def test_only_what_is_asked_for() -> None:
     assert given.only == ["mlp"]
     assert [growth.name for growth in given.growth] == ["growth_width"]
     assert given.engine == list(engines())
+
+
+@pytest.mark.parametrize("form", plot_cost.FORMS)
+def test_the_cost_of_a_picture_is_that_of_its_file(form: str, tmp_path: Path) -> None:
+    job = plot_cost.Job(form, plot_cost.EXAMPLE / "digits.onnx", None, 1000, tmp_path / "picture")
+    cost = plot_cost.measure(job)
+    assert cost.ok
+    assert 900 <= cost.regions <= 2500
+    assert cost.switches >= cost.regions - 10
+    assert (tmp_path / "picture").stat().st_size == cost.size
+    assert min(cost.load, cost.describe, cost.draw, cost.write) >= 0.0
+    assert cost.draw > 0.0
+
+
+def test_the_cost_of_a_picture_of_a_given_path(tmp_path: Path) -> None:
+    points = plot_cost.EXAMPLE / "digits.npz"
+    cost = plot_cost.measure(plot_cost.Job("html", points.with_suffix(".onnx"), points, 1, tmp_path / "picture"))
+    assert cost.regions == 517

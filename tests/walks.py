@@ -60,6 +60,7 @@ class StubNetwork:
     outputs: int = 2
     units: int = 3
     notices: tuple[str, ...] = ()
+    switching_nodes: tuple[Any, ...] = ()
 
     @property
     def graph(self) -> Any:
