@@ -22,7 +22,7 @@ from lronnx import inputs, report, store
 from lronnx.inputs import Pixels
 from lronnx.plot import colors, segment
 from lronnx.plot import pixels as pictures
-from lronnx.plot.figures import Area, Figure, Line, Mark, Panel, Points, Steps, Ticks
+from lronnx.plot.figures import Area, Figure, Line, Mark, Panel, Points, Steps, Texts, Ticks
 from lronnx.plot.segment import PAGE, STILL, Nodes
 from lronnx.regions import PathWalk, Switch, Walk
 
@@ -333,11 +333,63 @@ def test_many_regions_are_thinned_by_what_is_seen(detail: segment.Detail) -> Non
         counts = np.bincount((x * columns).astype(int), minlength=columns)
         assert (np.diff(mark.weights[np.argsort(counts[(mark.x * columns).astype(int)])]) >= 0).all()
         assert 0.0 < mark.weights.min() < mark.weights.max() == 1.0
-    (envelope,) = marks(figure.panels[2], Area)
+    (envelope,) = marks(figure.panels[-2], Area)
     assert (envelope.low.min(), envelope.high.max()) == (np.diff(walk.t).min(), np.diff(walk.t).max())
     for words in ("curves are within", "one is drawn", "median", f"{detail.bands} columns"):
         assert words.lower() in figure.caption.lower()
     assert f"1/{columns}" in figure.caption
+
+
+@pytest.mark.parametrize(("regions", "outputs"), [(2000, 3), (301, 1)])
+def test_a_still_figure_magnifies_a_few_regions(regions: int, outputs: int) -> None:
+    walk = long_walk(regions, outputs)
+    # The largest output changes often, so that the middle is magnified.
+    figure = described(hand_path(walk), STILL)
+    (panel,) = (panel for panel in figure.panels if "magnified" in panel.title)
+    lines = marks(panel, Line)
+    assert len(lines) == min(outputs, 2)
+    first = int(np.searchsorted(walk.t, 0.5)) - 1 - segment.LENS // 2
+    t = walk.t[first : first + segment.LENS + 1]
+    drawn = {mark.color: int(mark.group.removeprefix("output-")) for mark in marks(figure.panels[0], Line) if mark.name}
+    gaps, heights = [], []
+    for line in lines:
+        np.testing.assert_allclose(t[0] + line.x * (t[-1] - t[0]), t, rtol=1e-12)
+        f = walk.values[first : first + segment.LENS + 1, drawn[line.color]]
+        gaps.append(f - np.interp(t, [t[0], t[-1]], [f[0], f[-1]]))
+        heights.append(line.y)
+    # One scale for all of them.
+    scale, shift = np.polyfit(np.concatenate(gaps), np.concatenate(heights), 1)
+    assert scale > 0
+    np.testing.assert_allclose(np.concatenate(heights), scale * np.concatenate(gaps) + shift, atol=1e-9)
+    assert (panel.y.ticks or ())[0][0] == pytest.approx(shift)
+    ticks = np.sort(np.concatenate([mark.x for mark in marks(panel, Ticks)]))
+    np.testing.assert_allclose(t[0] + ticks * (t[-1] - t[0]), t[1:-1], rtol=1e-12)
+    assert panel.title.startswith(f"{1 / (t[-1] - t[0]):,.0f} times magnified")
+    assert f"magnified are {segment.LENS} regions" in figure.caption
+
+
+def test_what_is_magnified_is_the_change_of_the_largest_output() -> None:
+    walk = long_walk(1000, 2)
+    values = np.column_stack([0.01 * walk.values[:, 0] + 10 * walk.t, 0.01 * walk.values[:, 1] + 3.0])
+    path = hand_path(replace(walk, values=values))
+    ((_, _), (change, _), *others) = path.segments[0].decisions
+    assert len(others) < segment.SHOWN_CHANGES
+    figure = described(path, STILL)
+    (panel,) = (panel for panel in figure.panels if "magnified" in panel.title)
+    texts = [mark.texts[0] for mark in panel.marks if isinstance(mark, Texts)]
+    first, last = (float(re.sub("[^0-9.]", "", text)) for text in texts[-2:])
+    assert first < change < last
+
+
+def test_nothing_is_magnified_where_everything_is_seen_or_nothing_bends() -> None:
+    def titles(path: PathWalk, detail: segment.Detail = STILL) -> str:
+        return " ".join(panel.title for panel in described(path, detail).panels)
+
+    assert "magnified" not in titles(hand_path(long_walk(300)))
+    assert "magnified" not in titles(hand_path(long_walk(1000)), PAGE)
+    assert "magnified" not in titles(hand_path(hand_walk([[0.0]] * 1001)))
+    ramps = hand_path(*[hand_walk([[0.0], [1.0]]), hand_walk([[1.0], [2.0]])] * 200)
+    assert "magnified" not in titles(ramps)
 
 
 def test_a_page_keeps_every_tick_that_can_be_found_by_magnifying() -> None:

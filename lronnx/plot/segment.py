@@ -63,6 +63,8 @@ NAME_LENGTH = 20
 """Characters at most of a node's name beside its row, and of a class's in the legend."""
 SHOWN_CHANGES = 4
 """Changes of the largest output up to which each is marked."""
+LENS = 12
+"""Regions that are magnified."""
 MARKED = 120
 """Breakpoints up to which each is a point on the curves."""
 
@@ -76,7 +78,8 @@ class Detail:
     ``bands``: columns of widths and slopes, which would be restless in as many. ``series``: outputs with a colour of
     their own, if there are more than :data:`lronnx.plot.colors.SERIES`. ``stops``: breakpoints at most that the
     keyboard steps through, 0 for none. ``hover``: whether marks tell about themselves. ``rows``: regions up to which
-    the figure has a table; None for any number.
+    the figure has a table; None for any number. ``lens``: whether a few regions are magnified in a panel of their own
+    where single ones cannot be seen; readers of a page magnify themselves.
     """
 
     exact: int = 300
@@ -89,13 +92,23 @@ class Detail:
     stops: int = 30_000
     hover: bool = True
     rows: int | None = 5000
+    lens: bool = False
 
 
 PAGE = Detail()
 """For a page: what is left out stays below what can be seen when it is magnified several times."""
 
 STILL = Detail(
-    tolerance=1 / 2000, ticks=0, steps=600, columns=1800, bands=300, series=4, stops=0, hover=False, rows=None
+    tolerance=1 / 2000,
+    ticks=0,
+    steps=600,
+    columns=1800,
+    bands=300,
+    series=4,
+    stops=0,
+    hover=False,
+    rows=None,
+    lens=True,
 )
 """For a still figure 7 inches wide: a column is about a pixel at 300 pixels per inch."""
 
@@ -306,6 +319,9 @@ def figure(path: SegmentData, *, name: str, title: str, detail: Detail = PAGE) -
     panels = [drawn.outputs()]
     if path.nodes.labels:
         panels.append(drawn.barcode())
+    window = drawn.window()
+    if window is not None:
+        panels.append(drawn.lens(window))
     panels += [drawn.widths(), drawn.steepness()]
     heights = sum(panel.height for panel in panels)
     return Figure(
@@ -318,7 +334,7 @@ def figure(path: SegmentData, *, name: str, title: str, detail: Detail = PAGE) -
         pictures=path.film,
         stops=drawn.stops() if detail.stops else None,
         # A film strip, and the axis below.
-        aspect=0.115 * heights + 0.025 * len(panels) + (0.12 if path.film else 0.0) + 0.08,
+        aspect=0.105 * heights + 0.025 * len(panels) + (0.12 if path.film else 0.0) + 0.08,
     )
 
 
@@ -330,6 +346,19 @@ class _Run(NamedTuple):
     rows: tuple[tuple[int, int], ...]
     anchors: NDArray[np.intp]
     regions: slice
+
+
+class _Window(NamedTuple):
+    """Regions that are magnified: the number of the first; their edges on the x axis, and as shares of the window; by
+    output, half of what it has there beyond the straight line through the window's ends, and the range of all of that.
+    """
+
+    region: int
+    x: Floats
+    share: Floats
+    gaps: dict[int, Floats]
+    low: float
+    high: float
 
 
 class _Drawing:
@@ -410,13 +439,17 @@ class _Drawing:
 
     def _changes(self, top: float) -> tuple[list[Mark], list[float]]:
         """Where the largest output changes, if it does so a few times only."""
-        path = self.path
-        changes = path.decisions[0][1:] if self.single and path.decisions and len(path.names) > 1 else ()
-        if not 0 < len(changes) <= SHOWN_CHANGES:
+        path, changes = self.path, self._shown_changes()
+        if not changes:
             return [], []
         places = [t for t, _ in changes]
         said = [f"from here: {_elided(path.names[k])}" for _, k in changes]
         return [Texts(np.array(places), np.full(len(places), top), [f" {text}" for text in said])], places
+
+    def _shown_changes(self) -> Sequence[tuple[float, int]]:
+        path = self.path
+        changes = path.decisions[0][1:] if self.single and path.decisions and len(path.names) > 1 else ()
+        return changes if len(changes) <= SHOWN_CHANGES else ()
 
     def _note_outputs(self, missing: int) -> None:
         path = self.path
@@ -532,6 +565,76 @@ class _Drawing:
             lines.append("slope {from} \u2192 {to}")
         return Hover("\n".join(lines), columns, {"node": [path.nodes.told(node)]})
 
+    # --- A few regions
+
+    def window(self) -> _Window | None:
+        """Some regions in the middle, or where the largest output changes; None if there is nothing to magnify."""
+        if not self.detail.lens or self.exact or not self.vivid:
+            return None
+        path = self.path
+        changes = self._shown_changes()
+        centre = changes[0][0] if changes else path.end / 2
+        run = min(self.runs, key=lambda one: max(one.x[0] - centre, centre - one.x[-1]))
+        # Of one segment, since the path itself bends where two meet.
+        segment = int(np.clip(np.searchsorted(run.x[run.anchors], centre, side="right") - 1, 0, len(run.rows) - 1))
+        begin, end = int(run.anchors[segment]), int(run.anchors[segment + 1])
+        first = int(np.clip(np.searchsorted(run.x, centre) - 1 - LENS // 2, begin, max(end - LENS, begin)))
+        last = min(first + LENS, end)
+        x = run.x[first : last + 1]
+        share = (x - x[0]) / (x[-1] - x[0])
+        gaps = {}
+        for k in self.vivid[:2]:
+            for of, y in self._curves(k):
+                if of is run:
+                    part = y[first : last + 1] / 2
+                    gaps[k] = part - metrics.between(part[:1], part[-1:], share)[:, 0]
+        low = min((float(gap.min()) for gap in gaps.values()), default=0.0)
+        high = max((float(gap.max()) for gap in gaps.values()), default=0.0)
+        if low == high or last - first < 2:
+            return None
+        return _Window(run.regions.start + first, x, share, gaps, low, high)
+
+    def lens(self, shown: _Window) -> Panel:
+        """These regions over the whole width."""
+        path, switches = self.path, self.path.switches
+        width = self.limits[1]
+        across = shown.share * width
+        count = len(across) - 1
+        marks: list[Mark] = []
+        near = np.flatnonzero((switches.region >= shown.region) & (switches.region < shown.region + count - 1))
+        for node in np.unique(switches.node[near]).tolist():
+            at = near[switches.node[near] == node]
+            places = across[switches.region[at] - shown.region + 1]
+            marks.append(Ticks(places, 0.5, colors.layer(node, len(path.nodes.labels))))
+
+        def placed(gap: Floats) -> Floats:
+            return np.asarray(0.2 + 0.5 * (gap - shown.low) / (shown.high - shown.low))
+
+        for k, gap in shown.gaps.items():
+            color, y = colors.series(self.vivid.index(k)), placed(gap)
+            marks += [Line(across, y, color, width=1.8), Points(across[1:-1], y[1:-1], color, size=4.0)]
+        widest = int(np.diff(across).argmax())
+        if across[widest + 1] - across[widest] > width / 6:
+            middle = float(across[widest] + across[widest + 1]) / 2
+            marks.append(Texts(np.array([middle]), np.array([0.82]), ["\u2190 a region \u2192"], anchor="middle"))
+        below = np.array([-0.06])
+        first, last = (_place_text(float(place), shown.x) for place in (shown.x[0], shown.x[-1]))
+        marks.append(Texts(np.zeros(1), below, [f" t = {first}"], anchor="start"))
+        marks.append(Texts(np.array([width]), below, [f"{last} "], anchor="end"))
+        times = (self.limits[1] - self.limits[0]) / (shown.x[-1] - shown.x[0])
+        names = " and ".join(_elided(path.names[k]) for k in shown.gaps)
+        self.notes.append(
+            f"magnified are {count} regions: {names}, less the straight line between the values at both edges of the "
+            f"panel ({2 * shown.low:.2g} to {2 * shown.high:.2g})"
+        )
+        return Panel(
+            marks,
+            Axis("bend", ticks=[(float(placed(np.zeros(1))[0]), "0")], range=(-0.18, 1.0)),
+            height=1.6,
+            title=f"{times:,.0f} times magnified: straight inside a region, a bend at each tick",
+            legend=False,
+        )
+
     # --- Widths and slopes
 
     def widths(self) -> Panel:
@@ -539,7 +642,7 @@ class _Drawing:
         return Panel(
             marks,
             Axis("width in t", log=True),
-            height=1.25,
+            height=1.1,
             verticals=self.anchors,
             title="How wide the regions are",
             legend=False,
@@ -554,7 +657,7 @@ class _Drawing:
         return Panel(
             marks,
             Axis("\u2016df/dt\u2016"),
-            height=1.25,
+            height=1.1,
             verticals=self.anchors,
             title="How steep the output is: the norm of its slope",
             legend=False,
@@ -896,6 +999,12 @@ def _written(numbers: Floats) -> Column:
 
 def _plainly(name: str) -> str:
     return _elided(name, 2 * NAME_LENGTH)
+
+
+def _place_text(place: float, edges: Floats) -> str:
+    """A place on the x axis with as many digits as tell the ends of ``edges`` apart."""
+    digits = int(np.clip(2 - np.floor(np.log10(edges[-1] - edges[0])), 2, 15))
+    return f"{place:.{digits}f}"
 
 
 def _elided(text: str, length: int = NAME_LENGTH) -> str:
