@@ -69,6 +69,15 @@ def arrays(found: Any) -> Iterator[np.ndarray]:
             yield from arrays(one)
 
 
+def curves(figure: Figure) -> list[Line]:
+    """The outputs that have a legend entry."""
+    return [mark for mark in marks(figure.panels[0], Line) if mark.name and mark.dash == "solid"]
+
+
+def curve_names(figure: Figure) -> list[str]:
+    return [curve.name for curve in curves(figure)]
+
+
 def check_finite(figure: Figure) -> None:
     for array in arrays(figure):
         assert array.dtype.kind in "iuf", array.dtype
@@ -129,9 +138,8 @@ def test_the_shaded_areas_are_the_absolute_deviation(path: PathWalk) -> None:
 def test_curves_widths_and_slopes_are_the_walks(path: PathWalk) -> None:
     figure = described(path)
     edges = np.concatenate([number + walk.t[number > 0 :] for number, walk in enumerate(path.segments)])
-    curves = {mark.group: mark for mark in marks(figure.panels[0], Line) if mark.name}
-    for group, curve in curves.items():
-        k = int(group.removeprefix("output-"))
+    for curve in curves(figure):
+        k = int(curve.group.removeprefix("output-"))
         values = np.concatenate([walk.values[number > 0 :, k] for number, walk in enumerate(path.segments)])
         assert curve.name == ("output" if path.outputs == 1 else f"output {k}")
         np.testing.assert_array_equal(curve.x, edges)
@@ -151,6 +159,12 @@ def test_a_baseline_joins_the_ends_of_every_segment(walked: PathWalk, network: l
     figure = described(walked, nodes=Nodes.of(network))
     lines = [mark for mark in marks(figure.panels[0], Line) if mark.dash == "dashed"]
     assert len(lines) == colors.SERIES
+    assert not any(line.name for line in lines)
+    still = described(walked, STILL, Nodes.of(network))
+    named = [mark.name for mark in marks(still.panels[0], Line) if mark.dash == "dashed" and mark.name]
+    assert named == ["if it were straight"]
+    groups = [mark.group for panel in still.panels for mark in panel.marks if getattr(mark, "name", "")]
+    assert len(groups) == len(set(groups)), "of two names in a group one would not be listed"
     for line in lines:
         k = int(line.group.removeprefix("output-"))
         assert line.x.tolist() == [0.0, 1.0, 2.0, 3.0]
@@ -257,9 +271,8 @@ def test_a_regions_file_gives_the_same_figure(walked: PathWalk, network: lronnx.
     assert (read.closed, read.warnings, read.names) == (made.closed, made.warnings, made.names)
     left, right = (segment.figure(data, name="f", title="") for data in (read, made))
     assert [picture.label for picture in left.pictures] == [picture.label for picture in right.pictures]
-    curves = [[mark for mark in marks(of.panels[0], Line) if mark.name] for of in (left, right)]
-    assert [line.name for line in curves[0]] == [line.name for line in curves[1]]
-    for one, other in zip(*curves, strict=True):
+    assert curve_names(left) == curve_names(right)
+    for one, other in zip(curves(left), curves(right), strict=True):
         np.testing.assert_allclose(np.interp(other.x, one.x, one.y), other.y, atol=0.01)
     # The file holds the first unit of each breakpoint and how many there are.
     shown = sum(len(mark.x) for mark in marks(left.panels[1], Ticks))
@@ -303,7 +316,7 @@ def long_walk(regions: int, outputs: int = 3, seed: int = 0) -> Walk:
 def test_up_to_a_few_hundred_regions_nothing_is_thinned() -> None:
     for detail in (PAGE, STILL):
         figure = described(hand_path(long_walk(300)), detail)
-        assert all(len(mark.x) == 301 for mark in marks(figure.panels[0], Line) if mark.name)
+        assert all(len(mark.x) == 301 for mark in curves(figure))
         assert sum(len(mark.x) for mark in marks(figure.panels[1], Ticks)) == 299
         assert len(marks(figure.panels[2], Steps)[0].y) == 300
         assert "Nothing is thinned." in figure.caption
@@ -315,9 +328,9 @@ def test_many_regions_are_thinned_by_what_is_seen(detail: segment.Detail) -> Non
     (walk,) = path.segments
     figure = described(path, detail)
     check_finite(figure)
-    curves = [mark for mark in marks(figure.panels[0], Line) if mark.name]
+    shown = curves(figure)
     span = walk.values.max() - walk.values.min()
-    for k, curve in enumerate(sorted(curves, key=lambda line: line.name)):
+    for k, curve in enumerate(sorted(shown, key=lambda line: line.name)):
         distance = np.abs(np.interp(walk.t, curve.x, curve.y) - walk.values[:, k])
         assert distance.max() <= span * detail.tolerance * (1 + 1e-9)
         assert len(curve.x) < 70_000
@@ -350,7 +363,7 @@ def test_a_still_figure_magnifies_a_few_regions(regions: int, outputs: int) -> N
     assert len(lines) == min(outputs, 2)
     first = int(np.searchsorted(walk.t, 0.5)) - 1 - segment.LENS // 2
     t = walk.t[first : first + segment.LENS + 1]
-    drawn = {mark.color: int(mark.group.removeprefix("output-")) for mark in marks(figure.panels[0], Line) if mark.name}
+    drawn = {mark.color: int(mark.group.removeprefix("output-")) for mark in curves(figure)}
     gaps, heights = [], []
     for line in lines:
         np.testing.assert_allclose(t[0] + line.x * (t[-1] - t[0]), t, rtol=1e-12)
@@ -407,21 +420,21 @@ def test_of_many_outputs_the_largest_and_then_the_most_bent_have_colours() -> No
     values[:, 500] = [9.0, 1.0, 1.0]
     values[:, 3] = [0.0, 2.0, 9.0]
     figure = described(hand_path(hand_walk(values.tolist())))
-    named = [mark.name for mark in marks(figure.panels[0], Line) if mark.name]
+    named = curve_names(figure)
     assert named == [f"output {k}" for k in (500, 3, 999, 998, 997, 996, 995)]
     grey = [mark for mark in marks(figure.panels[0], Line) if mark.color == colors.FAINT]
     assert len(grey) == segment.FAINT
     assert "973 of 1000 outputs are not drawn" in figure.caption
     assert len([name for name in figure.table if name.startswith("value_")]) == segment.TABLE_OUTPUTS
     still = described(hand_path(hand_walk(values.tolist())), STILL)
-    assert len([mark for mark in marks(still.panels[0], Line) if mark.name]) == STILL.series
+    assert curve_names(still) == named[: STILL.series]
 
 
 def test_more_winners_than_colours() -> None:
     values = np.eye(12)
     figure = described(hand_path(hand_walk(values.tolist())))
-    assert len([mark for mark in marks(figure.panels[0], Line) if mark.name]) == colors.SERIES
-    assert len({mark.color for mark in marks(figure.panels[0], Line) if mark.name}) == colors.SERIES
+    assert len(curves(figure)) == colors.SERIES
+    assert len({mark.color for mark in curves(figure)}) == colors.SERIES
 
 
 def test_class_labels() -> None:
@@ -459,6 +472,7 @@ def test_a_dozen_nodes_have_a_row_each_whether_they_switch_or_not() -> None:
     assert [text for _, text in panel.y.ticks or ()] == [f"node_{i}  {int(i in (2, 7))}" for i in range(12)]
     first, last = panel.y.range or (0, 0)
     assert first > last
+    assert not panel.y.label
 
 
 def test_of_more_nodes_only_those_that_switch_have_rows() -> None:
@@ -466,6 +480,7 @@ def test_of_more_nodes_only_those_that_switch_have_rows() -> None:
     figure = described(path, nodes=nodes)
     assert [text.split()[0] for _, text in figure.panels[1].y.ticks or ()] == ["node_2", "node_7", "node_49"]
     assert "47 of 50 switching nodes have no row" in figure.caption
+    assert figure.panels[1].y.label == "3 of 50 nodes"
     assert [mark.color for mark in marks(figure.panels[1], Ticks)] == [colors.layer(i, 50) for i in (2, 7, 49)]
 
 
@@ -569,8 +584,8 @@ def test_warnings_come_first() -> None:
 
 def test_segments_with_gaps_between_them_are_not_joined() -> None:
     figure = described(degenerate()["gaps"])
-    curves = [mark for mark in marks(figure.panels[0], Line) if mark.dash == "solid"]
-    assert [(line.x[0], line.x[-1], line.name) for line in curves] == [(0.0, 0.5, "output"), (1.0, 2.0, "")]
+    solid = [mark for mark in marks(figure.panels[0], Line) if mark.dash == "solid"]
+    assert [(line.x[0], line.x[-1], line.name) for line in solid] == [(0.0, 0.5, "output"), (1.0, 2.0, "")]
     assert [len(mark.y) for mark in marks(figure.panels[2], Steps)] == [2, 2]
 
 

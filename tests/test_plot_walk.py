@@ -133,7 +133,7 @@ def test_a_path_that_was_not_walked_to_its_end(model: Path, points: Path, tmp_pa
     picture = tmp_path / "page.html"
     result = run("walk", model, "--points", points, "--plot", picture, "--max-regions", 2)
     assert result.exit_code == 0
-    assert re.search(r"PARTIAL: stopped at t = 0\.\d+", check_whole(picture))
+    assert re.search(r'<div class="prose warning"[^>]*><p>PARTIAL: stopped at .*0\.\d+', check_whole(picture))
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
@@ -154,7 +154,7 @@ def test_a_failed_self_check_is_seen(
     stub(hand_path(hand_walk([[0.0, 1.0], [1.0, 0.0], [0.0, 1.0]], mismatches=2)))
     picture = tmp_path / "page.html"
     assert run("walk", model, "--points", points, "--plot", picture).exit_code == cli.SELF_CHECK_FAILED
-    assert "SELF-CHECK FAILED" in check_whole(picture)
+    assert re.search(r'<div class="prose warning"[^>]*><p>SELF-CHECK FAILED', check_whole(picture))
 
 
 def test_names_are_never_markup(tmp_path: Path) -> None:

@@ -394,6 +394,7 @@ class _Drawing:
                 at = self._simplified(run, y, tolerance)
                 back.append(Line(run.x[at], y[at], colors.FAINT, width=0.8, hover=self._named(k, len(at))))
         areas: list[Mark] = []
+        meant: list[Mark] = []
         for rank, k in enumerate(self.vivid):
             color, group, leads = colors.series(rank), f"output-{k}", k in winners or len(path.names) == 1
             for number, (run, y) in enumerate(curves[k]):
@@ -402,7 +403,12 @@ class _Drawing:
                 label = "" if number else _elided(path.names[k])
                 width, hover = 2.0 if leads else 1.1, self._named(k, len(at))
                 areas.append(_area(x, y, *base, color, 0.16 if leads else 0.07, group))
-                back.append(Line(*base, color, dash="dashed", width=1.0, opacity=0.75, group=group))
+                straight = Line(*base, color, dash="dashed", width=1.0, opacity=0.75, group=group)
+                # A still figure has no caption that says so; on a page a legend entry stands for all of its group.
+                if self.detail.hover or meant:
+                    back.append(straight)
+                else:
+                    meant = [replace(straight, name="if it were straight", group="")]
                 front.append(Line(x, y, color, label, width=width, group=group, hover=hover))
                 if path.regions <= MARKED:
                     inner = np.setdiff1d(np.arange(len(run.x)), run.anchors)
@@ -412,7 +418,7 @@ class _Drawing:
         # Above all curves.
         texts, changes = self._changes(float(high + (high / 16 - low / 16)))
         return Panel(
-            [*areas, *back, *front, *texts],
+            [*areas, *back, *front, *meant, *texts],
             Axis("output"),
             height=3.0,
             verticals=[*self.anchors, *changes],
@@ -504,7 +510,7 @@ class _Drawing:
         ticks = [(float(row), self._row_name(members, int(counts[members].sum()))) for row, members in enumerate(rows)]
         return Panel(
             marks,
-            Axis(ticks=ticks, range=(len(rows) - 0.5, -0.5)),
+            Axis(self._shown_nodes(rows, counts), ticks=ticks, range=(len(rows) - 0.5, -0.5)),
             height=min(max(0.3 * len(rows), 0.7), 5.0),
             verticals=self.anchors,
             title="Where it bends, and which layer bends it: a tick for every unit that switches",
@@ -525,6 +531,11 @@ class _Drawing:
         if len(active) > MOST_ROWS:
             self.notes.append(f"rows hold several nodes that follow each other: {len(active)} switch")
         return np.array_split(active, min(len(active), MOST_ROWS))
+
+    def _shown_nodes(self, rows: list[NDArray[np.intp]], counts: Integers) -> str:
+        """How many of the nodes the rows are about, if that is not one row for each."""
+        shown = sum(map(len, rows))
+        return "" if len(rows) == len(counts) else f"{shown} of {len(counts)} nodes"
 
     def _row_name(self, members: NDArray[np.intp], count: int) -> str:
         labels = self.path.nodes.labels
