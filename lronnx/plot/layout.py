@@ -28,6 +28,8 @@ Edge = tuple[int, int]
 # straight on, and what passes them bends.
 _WEIGHTS = (3.0, 1.0, 8.0)
 _SWEEPS = 24
+# So many vertices are put in order, in all attempts together.
+_ATTEMPTS = 2000
 # Points of a curve between two levels.
 _CURVE = 16
 # The last part of an edge, and the first, is vertical: room for an arrowhead.
@@ -138,10 +140,25 @@ class _Net:
         return list(pairwise(vertices))
 
     def order(self) -> list[list[int]]:
-        """The vertices of every level from left to right, with few crossings."""
-        rows: list[list[int]] = [[] for _ in range(max(self.level, default=-1) + 1)]
+        """The vertices of every level from left to right, with few crossings: the best of several attempts."""
+        first: list[list[int]] = [[] for _ in range(max(self.level, default=-1) + 1)]
         for vertex in self._by_depth():
-            rows[self.level[vertex]].append(vertex)
+            first[self.level[vertex]].append(vertex)
+        best, self.crossings = first, self._crossings(first)
+        # Any order will do to start with, and small graphs have time for many.
+        rng = np.random.default_rng(0)
+        attempts = min(max(_ATTEMPTS // max(len(self.level), 1), 1), 12)
+        for attempt in range(attempts):
+            if not self.crossings:
+                break
+            rows = [[row[i] for i in rng.permutation(len(row))] if attempt else list(row) for row in first]
+            rows, found = self._swept(rows)
+            if found < self.crossings:
+                best, self.crossings = rows, found
+        return best
+
+    def _swept(self, rows: list[list[int]]) -> tuple[list[list[int]], int]:
+        """Sweep down and up until that no longer helps; the best order on the way and its crossings."""
         best, fewest = [list(row) for row in rows], self._crossings(rows)
         unchanged = 0
         for sweep in range(_SWEEPS if self.dummies < 5000 else _SWEEPS // 3):
@@ -153,8 +170,7 @@ class _Net:
             unchanged += 1
             if found < fewest:
                 best, fewest, unchanged = [list(row) for row in rows], found, 0
-        self.crossings = fewest
-        return best
+        return best, fewest
 
     def _by_depth(self) -> list[int]:
         """All vertices as a depth-first search meets them: what hangs together is together from the start."""
@@ -364,14 +380,14 @@ def _curve(start: tuple[float, float], end: tuple[float, float]) -> list[tuple[f
     # A Bezier curve whose inner points are straight below and above its ends.
     across, down = at * at * (3 - 2 * at), 3 * at * (1 - at) * (0.6 * (1 - at) + 0.4 * at) + at**3
     points = np.stack([start[0] + (end[0] - start[0]) * across, start[1] + (end[1] - start[1]) * down], axis=1)
-    return [(float(a), float(b)) for a, b in points]
+    return [start, *((float(a), float(b)) for a, b in points[1:-1]), end]
 
 
 def _distinct(points: Sequence[tuple[float, float]]) -> Floats:
     """The points without those that repeat the one before or lie on a vertical between two others."""
     kept: list[tuple[float, float]] = []
     for point in points:
-        if kept and kept[-1] == point:
+        if kept and kept[-1][0] == point[0] and abs(kept[-1][1] - point[1]) < 1e-9:
             continue
         if len(kept) > 1 and kept[-1][0] == kept[-2][0] == point[0]:
             kept.pop()
