@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
+import io
 import itertools
+import json
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -16,12 +19,15 @@ import numpy as np
 import onnx
 import pytest
 from browser import PHONE, Browser, open_browser
+from click.testing import CliRunner, Result
 from hypothesis import given
 from onnx import TensorProto, helper
+from PIL import Image
 from strategies import Builder
 from test_rewritten import leaky
 
 import lronnx
+from lronnx import cli, store
 from lronnx.graph import Value
 from lronnx.network import Inspection, NodeReport
 from lronnx.plot import colors, network
@@ -575,7 +581,9 @@ def test_the_page(browser: Browser, tmp_path: Path) -> None:
     browser.check_quiet()
     marks = browser.marks("network")
     lines = [mark for mark in drawn.panels[0].marks if isinstance(mark, Line)]
-    assert [mark["count"] for mark in marks if mark["kind"] == "Line"] == [1] * len(lines)
+    assert [mark["count"] for mark in marks if mark["kind"] == "Line"] == [len(line.x) for line in lines]
+    heads = browser.run("return document.querySelectorAll('#figure-network .arrow').length")
+    assert heads == len(lines)
     expected = [len(mark.x) for mark in drawn.panels[0].marks if isinstance(mark, Boxes)]
     assert [mark["count"] for mark in marks if mark["kind"] == "Boxes"] == expected
     (x, y, *_), text = next((row, text) for text, row in boxes_of(drawn).items() if text.startswith("Relu: 512"))
@@ -595,16 +603,17 @@ def test_wide_pages_scroll(browser: Browser, tmp_path: Path) -> None:
     inspection = hand(nodes)
     browser.show(network.draw(".html", inspection, ""), tmp_path, size=PHONE)
     browser.check_quiet()
-    # Where Plotly measures texts, out of sight.
-    assert not [found for found in browser.overflow() if "-10000" not in found]
-    board = "const b = document.querySelector('#figure-network .board');"
-    wide, seen = browser.run(board + "return [b.scrollWidth, b.clientWidth]")
+    assert not browser.overflow()
+    port = "const b = document.querySelector('#figure-network .port');"
+    wide, seen, left = browser.run(port + "return [b.scrollWidth, b.clientWidth, b.scrollLeft]")
     assert wide > 1000
     assert seen < 380
+    # The input, in the middle, is seen first.
+    assert abs(left + seen / 2 - wide / 2) < 2
     drawn = figure(inspection)
     x, y, *_ = boxes_of(drawn)["output t10\n1x8"]
     # What lies to the right is told where it is when the figure was moved there.
-    browser.run(board + "b.scrollLeft = 400; b.scrollTop = 1e6")
+    browser.run(port + "b.scrollLeft += 50; b.scrollTop = 1e6")
     assert browser.hover("network", 0, float(x), float(y)) == "output t10: 1x8"
 
 
@@ -612,3 +621,96 @@ def test_hostile_page(browser: Browser, tmp_path: Path) -> None:
     browser.show(network.draw(".html", hostile(), "x"), tmp_path)
     browser.check_quiet()
     assert HOSTILE[0] in browser.text()
+
+
+# --- the command line -----------------------------------------------------------------------------------------
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(cli.main, [str(a) for a in arguments])
+
+
+@pytest.fixture
+def never(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looking at a model is a failure."""
+
+    def inspect(*arguments: Any, **options: Any) -> None:
+        raise AssertionError("the model was read")
+
+    monkeypatch.setattr(lronnx, "inspect", inspect)
+
+
+@pytest.mark.parametrize("suffix", ["png", "svg", "html", "PNG"])
+def test_inspect_draws(tmp_path: Path, suffix: str) -> None:
+    picture = tmp_path / f"network.{suffix}"
+    plain, drawn = run("inspect", EXAMPLE), run("inspect", EXAMPLE, "--plot", picture)
+    assert drawn.exit_code == 0
+    assert drawn.stdout == plain.stdout
+    assert [path.name for path in tmp_path.iterdir()] == [picture.name]
+    content = picture.read_bytes()
+    if suffix.lower() == "png":
+        with Image.open(io.BytesIO(content)) as image:
+            width = figure(lronnx.inspect(EXAMPLE)).width
+            assert width is not None
+            assert image.size[0] == pytest.approx(300 * width, abs=1)
+    else:
+        assert content.decode("utf-8").startswith("<?xml" if suffix == "svg" else "<!")
+    assert json.loads(run("inspect", EXAMPLE, "--json", "--plot", picture).stdout)["units"] == 1056
+
+
+def test_json_tells_the_edges() -> None:
+    content = json.loads(run("inspect", EXAMPLE, "--json").stdout)
+    assert (content["analysed_input"], content["analysed_output"]) == ("image", "logits")
+    made = {"image"}
+    for one in content["nodes"]:
+        assert one["reads"]
+        assert set(one["reads"]) <= made
+        assert one["output"] == one["outputs"][0]
+        made.update(one["outputs"])
+
+
+def test_inspect_draws_what_cannot_be_walked(tmp_path: Path) -> None:
+    b = Builder((2,))
+    refused = saved(b, b.gemm(b.add("Sigmoid", [b.relu(b.input)], (1, 2)), np.eye(2)), tmp_path)
+    assert run("inspect", refused, "--plot", tmp_path / "refused.svg").exit_code == 3
+    assert (tmp_path / "refused.svg").exists()
+    b = Builder((2,))
+    broken = saved(b, b.relu(b.gemm(b.input, [[np.nan, 1.0]])), tmp_path, "nan.onnx")
+    assert run("inspect", broken, "--plot", tmp_path / "broken.html").exit_code == 4
+    assert "This model cannot be walked." in (tmp_path / "broken.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.usefixtures("never")
+def test_pictures_that_cannot_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tmp_path / "m.svg"
+    model.write_bytes(EXAMPLE.read_bytes())
+    (tmp_path / "folder.png").mkdir()
+    for target, told in (
+        ("a.gif", "a picture is a .png or .svg file, or an interactive page, .html"),
+        ("a", "a picture is a .png or .svg file"),
+        ("m.svg", "is the model itself"),
+        ("folder.png", "is a folder"),
+        ("nowhere/a.png", "does not exist"),
+    ):
+        result = run("inspect", model, "--plot", tmp_path / target)
+        assert (result.exit_code, told in result.stderr) == (2, True), (target, result.stderr)
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if name == "plotly" else found(name, *a))
+    result = run("inspect", model, "--plot", tmp_path / "a.html")
+    assert result.exit_code == 2
+    assert "pip install 'lronnx[plot]'" in result.stderr
+    assert model.read_bytes() == EXAMPLE.read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder.png", "m.svg"]
+
+
+def test_what_was_found_is_told_where_the_picture_is_not_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(store, "write_bytes", full)
+    result = run("inspect", EXAMPLE, "--plot", tmp_path / "a.svg")
+    assert result.exit_code == 2
+    assert "No space left on device" in result.stderr
+    assert "Piecewise affine: 1056 units" in result.stdout

@@ -31,7 +31,7 @@ _SWEEPS = 24
 # So many vertices are put in order, in all attempts together.
 _ATTEMPTS = 2000
 # Points of a curve between two levels.
-_CURVE = 16
+_CURVE = 24
 # The last part of an edge, and the first, is vertical: room for an arrowhead.
 _STUB = 0.07
 

@@ -52,6 +52,9 @@ _MARGIN = 0.12
 _NARROWEST = 3.4
 _BAR = 0.035
 
+_LISTED = 100
+"""Of more nodes than this the page's table is closed at first."""
+
 _NAMED = 12
 """So many nodes of a box are told one by one."""
 
@@ -332,7 +335,10 @@ def _page(inspection: Inspection, command: str) -> bytes:
         ]
         sections.append(page.Section("Refused", [page.DataTable(("index", "node", "operator", "reason"), refused)]))
     caption = "A box is counted in the order of the boxes' first nodes; what is in none is not shown."
-    sections.append(page.Section("Nodes", [page.DataTable(columns, rows, caption)]))
+    table: page.Block = page.DataTable(columns, rows, caption)
+    if len(rows) > _LISTED:
+        table = page.Disclosure(f"All {len(rows):,} nodes", [table])
+    sections.append(page.Section("Nodes", [table]))
     sections.append(page.Section("File", [page.Facts([*facts, ("lronnx", __version__)]), page.Code(command)]))
     return page.render(inspection.name, sections, subtitle=text)
 

@@ -128,7 +128,8 @@ class Chart {
       this.height += grown;
       done = Plotly.react(this.plot, traces, this.layout(), settings);
     }
-    if (!this.listening) {
+    const built = !this.listening;
+    if (built) {
       this.listening = true;
       const above = this.plot.querySelectorAll(".main-svg")[1];
       above.parentNode.insertBefore(this.canvas, above);
@@ -138,7 +139,14 @@ class Chart {
       this.plot.on("plotly_doubleclick", () => this.reset());
     }
     this.over();
+    if (built && panned) this.begin();
     return done;
+  }
+
+  /* Of a figure that is scrolled, the first box is seen first. */
+  begin() {
+    const first = this.data.panels[0]?.marks.find((mark) => mark.kind === "Boxes" && mark.count);
+    if (first && this.scale) this.port.scrollLeft = this.scale.x(first.x[0]) - this.port.clientWidth / 2;
   }
 
   free() {
