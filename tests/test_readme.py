@@ -52,6 +52,18 @@ def test_python(tmp_path: Path, number: int) -> None:
     assert run(sys.executable, "snippet.py", cwd=tmp_path)
 
 
+def test_the_picture_at_the_top_is_what_its_command_draws(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    (options,) = re.findall(r"\n    lronnx (walk .*cat_to_dog\.png)\n", README)
+    (told,) = re.findall(r"for each of the ([\d,]+) places", README)
+    for name in ("vgg8_cifar10.onnx", "cat.png", "dog.png"):
+        shutil.copy(ROOT / "models" / "trained" / name, tmp_path)
+    printed = run(sys.executable, "-m", "lronnx", *options.split(), "--precision", "double", cwd=tmp_path)
+    assert int(told.replace(",", "")) == int(re.findall(r"breakpoints +(\d+)", printed)[0])
+    drawn, shown = (path / "cat_to_dog.png" for path in (tmp_path, ROOT / "models" / "figures"))
+    assert drawn.read_bytes()[:24] == shown.read_bytes()[:24], "PNG, of the same width and height"
+
+
 def test_the_script_for_the_linearized_program_has_ten_lines() -> None:
     (script,) = (snippet for snippet in snippets("python") if "program.onnx" in snippet)
     assert len([line for line in script.splitlines() if line.strip()]) <= 10
