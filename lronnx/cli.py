@@ -13,7 +13,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 import click
 
@@ -248,6 +248,7 @@ def main() -> None:
     lronnx inspect MODEL     what the network is made of, and whether it can be walked
     lronnx walk MODEL --start A.npy --end B.npy
     lronnx analyze MODEL --data IMAGES -o RUN     thousands of paths around the samples of a data set
+    lronnx report RUN -o report.html              what that found, as a page of figures
 
     Exit codes: 0 done; 2 wrong usage or bad input file; 3 valid model but not piecewise affine;
     4 not a valid ONNX model; 5 the self-check failed (the result is written and marked); 6 some paths of a study
@@ -684,6 +685,88 @@ def _tell_end(ended: study.Ended, seconds: float) -> None:
         _complain(f"and {len(ended.failed) - 10} more")
     if ended.done < ended.total:
         _tell("The same command goes on from here.")
+
+
+@main.command("report", short_help="Show what studies found: a page of figures.")
+@click.argument("specs", metavar="RUN [RUN ...]", nargs=-1, required=True)
+@click.option("-o", "--out", "target", type=_TARGET, metavar="REPORT.html", help="Write the page to this file.")
+@click.option("--png", type=_TARGET, metavar="DIR", help="Write every figure, and its data as CSV, to this folder.")
+@click.option("--svg", type=_TARGET, metavar="DIR", help="The same as SVG.")
+@click.option("--title", metavar="TEXT", help="What the page is called.")
+@click.option(
+    "--against",
+    metavar="NAME",
+    help="Compare runs against this number of their networks: width, depth, units, parameters, epoch, label_noise, or "
+    "any in the models' metadata (default: the first of epoch, width, depth and units that differs).",
+)
+def make_report(
+    specs: Sequence[str],
+    target: Path | None,
+    png: Path | None,
+    svg: Path | None,
+    title: str | None,
+    against: str | None,
+) -> int:
+    """Show what is in one or several RUN folders of lronnx analyze, finished or not, as a page that opens offline.
+
+    What was run, the key figures, distributions by group with tests, which layers and units bend the network, and
+    where, and the paths with the most and the least deviation. Several runs are compared, too: each measure against
+    width, depth, epoch or whatever differs, with the test error beside it.
+    """
+    from lronnx import plot, runs
+
+    folders = {form: folder for form, folder in (("png", png), ("svg", svg)) if folder is not None}
+    if target is None and not folders:
+        raise click.UsageError("say what to write: -o REPORT.html for a page, --png DIR or --svg DIR for its figures")
+    begun = time.monotonic()
+    if target is not None:
+        _check_page(target, specs)
+    for form, folder in folders.items():
+        plot.check_installed(*plot.FORMS[f".{form}"])
+        _check_folder(folder, f"--{form}")
+    read = [runs.read(spec) for spec in specs]
+    from lronnx.plot import report as drawing
+
+    if target is not None:
+        content = drawing.page_of(read, title=title, against=against, command=_command_line())
+        store.write_bytes(target, content)
+        _tell(f"wrote {target}: {len(content) / 1e6:.1f} MB, in {time.monotonic() - begun:.1f} s")
+    if folders:
+        from lronnx.plot import still
+
+        columns, pages = drawing.figures(read, against)
+        for form, folder in folders.items():
+            begun = time.monotonic()
+            forms: list[Literal["png", "svg"]] = ["png" if form == "png" else "svg"]
+            written = still.write(columns, folder, forms) + still.write(pages, folder, forms, width=drawing.WIDE)
+            count = len(columns) + len(pages)
+            _tell(
+                f"wrote {count} figure{'' if count == 1 else 's'}, {len(written)} files, to {folder} in "
+                f"{time.monotonic() - begun:.1f} s"
+            )
+    return 0
+
+
+def _check_page(target: Path, specs: Sequence[str]) -> None:
+    """Raise InputError if no page could be written there, before any work is done for it."""
+    from lronnx import plot, run_folder
+
+    if target.suffix.lower() not in (".html", ".htm"):
+        raise InputError(f"-o {target}: a report is a page, .html; --png DIR and --svg DIR write its figures")
+    plot.check_drawable(".html", f"-o {target}")
+    names = (run_folder.MANIFEST, run_folder.SUMMARY)
+    store.check_writable(target, sources={f"{name} of {spec}": Path(spec) / name for spec in specs for name in names})
+
+
+def _check_folder(folder: Path, option: str) -> None:
+    """Raise InputError if no files could be written to a folder, which need not exist, before any work is done."""
+    there = folder.absolute()
+    while not there.exists() and there != there.parent:
+        there = there.parent
+    if not there.is_dir():
+        raise InputError(f"{option} {folder}: {there} is no folder")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise InputError(f"{option} {folder}: {there} is write-protected")
 
 
 @main.command(short_help="Write an ONNX model of outputs and slopes.")

@@ -7,6 +7,7 @@ worked on can be read as well: then it is that much of it which is in complete p
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -62,7 +63,8 @@ class Run:
     ``place_switches``: by node, (S, PLACES) how often its units switched in each of :data:`lronnx.records.PLACES` equal
     parts of each of S segments, on all paths; S is 1 if paths have unequal or very many segments, whose parts are then
     taken together.
-    ``notices``: what is missing, and why.
+    ``seconds``: how long the walks of these paths took, all together, whoever did them; None if that is not known.
+    ``devices``: what they ran on. ``notices``: what is missing, and why.
     """
 
     shown: str
@@ -76,6 +78,8 @@ class Run:
     unit_paths: int = 0
     place_switches: Mapping[str, Integers] = field(default_factory=dict)
     exhibits: tuple[Exhibit, ...] = ()
+    seconds: float | None = None
+    devices: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()
 
     @property
@@ -119,6 +123,7 @@ def read(spec: str) -> Run:
         if done < paths:
             notices.append(f"The run is not finished: this is about the {done} of its {paths} paths that are.")
         per_path["index"] = _indices(parts, done)
+        seconds, devices = _times(place, done)
         switches = _switches(parts, manifest, notices)
         exhibits = () if figures["estimated"] else _exhibits(place, manifest, per_path, notices)
     except (pa.ArrowException, OSError) as error:
@@ -132,6 +137,8 @@ def read(spec: str) -> Run:
         paths=per_path,
         network=dict(manifest.get("chosen", {}).get("network", {})),
         exhibits=exhibits,
+        seconds=seconds,
+        devices=devices,
         notices=tuple(notices),
         **switches,
     )
@@ -188,6 +195,18 @@ class _Parts:
         names = {one.name: None for schema in (records.SEGMENTS, records.ESTIMATES) for one in schema}
         for table in self.tables([name for name in names if name not in large]):
             yield from table.to_batches()
+
+
+def _times(place: Place, done: int) -> tuple[float | None, tuple[str, ...]]:
+    """Seconds and devices of all walks; no seconds where the times of some are missing or damaged."""
+    seconds, count, devices = 0.0, 0, set[str]()
+    for name in place.names(run_folder.TIMES):
+        table = _checked(place, f"{run_folder.TIMES}/{name}")
+        if table is not None:
+            seconds += math.fsum(table.column("seconds").to_pylist())
+            count += len(table)
+            devices.update(table.column("device").to_pylist())
+    return (seconds if count == done else None), tuple(sorted(devices))
 
 
 def _indices(parts: _Parts, count: int) -> Integers:

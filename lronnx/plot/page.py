@@ -143,6 +143,22 @@ def render(title: str, sections: Sequence[Section], *, subtitle: str = "") -> by
     return _Page(title, sections, subtitle).html().encode("utf-8", "replace")
 
 
+def size(figure: Figure) -> int:
+    """How many bytes a figure adds to a page, its caption aside.
+
+    Raises ValueError if a number that is to be drawn is not finite.
+    """
+    return len(_encoded(figure))
+
+
+def _encoded(figure: Figure) -> str:
+    """The figure as JSON that may stand inside of HTML."""
+    payload = json.dumps(_Payload(figure).payload(), separators=(",", ":"), allow_nan=False)
+    for character in "<>&":
+        payload = payload.replace(character, f"\\u{ord(character):04x}")
+    return payload
+
+
 class _Page:
     """One page while it is written: its anchors and the names of its figures are unique."""
 
@@ -252,9 +268,7 @@ class _Page:
         if name in self._figures:
             raise ValueError(f"two figures of a page are named {name}")
         self._figures.add(name)
-        payload = json.dumps(_Payload(figure).payload(), separators=(",", ":"), allow_nan=False)
-        for character in "<>&":
-            payload = payload.replace(character, f"\\u{ord(character):04x}")
+        payload = _encoded(figure)
         caption = f"<figcaption>{_text(figure.caption)}</figcaption>" if figure.caption else ""
         return (
             f'<figure class="figure" id="figure-{name}" data-name="{name}" aria-labelledby="title-{name}">'
