@@ -152,15 +152,22 @@ class Comparison:
         if self.against is None:
             names = [(float(position), named.label) for position, named in enumerate(self.runs)]
             return Axis("run", ticks=names, range=(-0.5, len(self.runs) - 0.5))
-        positive = self.x[self.x > 0]
-        log = len(positive) == len(self.x) and float(self.x.max()) / 8.0 > float(self.x.min())
         places = np.unique(self.x)
-        ticks = [(float(place), report.short(place)) for place in places] if len(places) <= 14 and log else None
+        log = float(places[0]) > 0.0 and float(places[-1]) / 4.0 >= float(places[0])
+        shown = np.log(places) if log else places
+        spread = float(np.ptp(shown))
+        apart = bool((np.diff(shown) > 0.06 * spread).all())
+        ticks = [(float(place), f"{place:.6g}") for place in places] if spread and apart else None
         return Axis(self.label, log=log, ticks=ticks)
 
     @property
     def label(self) -> str:
         return "run" if self.against is None else _LABELS.get(self.against, self.against.replace("_", " "))
+
+    @property
+    def short(self) -> str:
+        """The same in a word or two."""
+        return "run" if self.against is None else self.against.replace("_", " ")
 
 
 def compared(runs: Sequence[Named], asked: str | None) -> Comparison:
@@ -234,7 +241,7 @@ def trends(found: Comparison, *, name: str = "") -> list[Figure]:
     """The measures against what runs are compared against: errors, density and absolute deviation, then the others."""
     measures = [measure for measure in MEASURES if measure.name(found.estimated) is not None]
     error = _error_panel(found)
-    what = f"against the {found.label.split(' (')[0]}" if found.against is not None else "run by run"
+    what = f"against {found.short}" if found.against is not None else "run by run"
     parts = [
         ("density-and-deviation", f"Regions and deviation {what}", measures[:2], error),
         ("other-measures", f"How the outputs move {what}", measures[2:], None),
@@ -246,7 +253,7 @@ def trends(found: Comparison, *, name: str = "") -> list[Figure]:
             panels.append(first[0])
             table.add(first[1])
         for measure in chosen:
-            panel, entries = _measure_panel(found, measure, legend=True)
+            panel, entries = _measure_panel(found, measure)
             panels.append(panel)
             table.add(entries)
         caption = _trend_caption(found, chosen, first is not None)
@@ -258,7 +265,7 @@ def trends(found: Comparison, *, name: str = "") -> list[Figure]:
                 x=found.axis,
                 caption=caption,
                 table=table.columns(found),
-                aspect=0.36 * len(panels),
+                aspect=0.4 * len(panels),
             )
         )
     return figures
@@ -298,7 +305,7 @@ class _Table:
         return table
 
 
-def _measure_panel(found: Comparison, measure: Measure, *, legend: bool) -> tuple[Panel, list[_Entry]]:
+def _measure_panel(found: Comparison, measure: Measure) -> tuple[Panel, list[_Entry]]:
     """The means of a measure by group, with their intervals, over the runs."""
     column = measure.name(found.estimated)
     assert column is not None
@@ -326,7 +333,10 @@ def _measure_panel(found: Comparison, measure: Measure, *, legend: bool) -> tupl
             for position, row in zip(at, np.column_stack([mean, ends]).tolist(), strict=True)
         ]
         values += mean.tolist()
-        marks += _series_marks(found, group_name, color, number, len(by_group), at, mean, ends, measure.title)
+        paths = [int(figures["count"]) for _, figures in known]
+        marks += _series_marks(
+            found, group_name, color, number, len(by_group), at, mean, ends, f"{measure.title} {{mean}}", paths
+        )
     positive = np.array([value for value in values if value > 0.0])
     log = (
         measure.key != "local-similarity"
@@ -335,7 +345,22 @@ def _measure_panel(found: Comparison, measure: Measure, *, legend: bool) -> tupl
     )
     if log:
         marks = [_above_zero(mark) for mark in marks]
-    return Panel(marks, Axis(measure.label(found.estimated), log=log), legend=legend), entries
+    axis = Axis(measure.label(found.estimated), log=log, range=_range(marks, log))
+    return Panel(marks, axis), entries
+
+
+def _range(marks: Sequence[Mark], log: bool) -> tuple[float, float] | None:
+    """What points and their bars take up, with room for symbols; None if there are none."""
+    points = [mark for mark in marks if isinstance(mark, Points)]
+    ends = [end for mark in points for end in (mark.y, mark.low, mark.high) if end is not None]
+    if not ends:
+        return None
+    shown = np.concatenate(ends)
+    shown = np.log(shown) if log else shown
+    low, high = float(shown.min()), float(shown.max())
+    room = 0.08 * (high - low) or 0.05 * abs(high) or 1.0
+    found = (low - room, high + room)
+    return (math.exp(found[0]), math.exp(found[1])) if log else found
 
 
 def _above_zero(mark: Mark) -> Mark:
@@ -355,6 +380,7 @@ def _series_marks(
     mean: Floats,
     ends: Floats,
     what: str,
+    paths: Sequence[int] = (),
 ) -> list[Mark]:
     """A line through the means in every place, with error bars, and behind it the single runs if they are more."""
     labels = [found.runs[position].label for position in at]
@@ -366,20 +392,26 @@ def _series_marks(
         f"\n95 % interval {report.short(low)} to {report.short(high)}" if math.isfinite(low) else ""
         for low, high in zip(series.low.tolist(), series.high.tolist(), strict=True)
     ]
-    template = f"{study.plain(group)}\n{what} {{mean}}{{interval}}\n"
+    template = f"{study.plain(group)}\n{what}{{interval}}\n"
     columns: dict[str, Column] = {"mean": series.mean, "runs": series.runs, "interval": intervals}
     if found.against is None:
         # Groups of a run stand beside each other.
-        series = series._replace(x=series.x + 0.5 * ((number + 0.5) / count - 0.5))
+        series = series._replace(x=series.x + 0.5 * ((number % count + 0.5) / count - 0.5))
         columns["run"] = labels
         template += "{run}"
     elif int(series.runs.max()) > 1:
-        template += f"{study.plain(found.label)} {{x}}, mean over {{runs}} runs"
-        hover = Hover(f"{{run}}, {study.plain(group)}\n{study.plain(found.label)} {{x}}\n{what} {{y}}", {"run": labels})
+        template += f"{study.plain(found.short)} {{x}}, mean over {{runs}} runs"
+        hover = Hover(
+            f"{{run}}, {study.plain(group)}\n{study.plain(found.short)} {{x}}\n{what.replace('mean', 'y')}",
+            {"run": labels},
+        )
         marks.append(Points(x, mean, color, size=4.0, opacity=0.35, group=group, hover=hover))
     else:
         columns["run"] = labels
-        template += f"{{run}}\n{study.plain(found.label)} {{x}}"
+        template += f"{{run}}\n{study.plain(found.short)} {{x}}"
+    if paths and len(series.x) == len(paths):
+        columns["paths"] = np.array(paths)
+        template += "\n{paths} paths"
     if found.against is not None and len(series.x) > 1:
         marks.append(Line(series.x, series.mean, color, group=group))
     low = np.where(np.isfinite(series.low), series.low, series.mean)
@@ -441,10 +473,11 @@ def _error_panel(found: Comparison) -> tuple[Panel, list[_Entry]] | None:
         error = np.array([one for _, one in known])
         ends = np.full((len(at), 2), math.nan)
         entries += [_Entry(int(position), label, "error_percent", one, math.nan, math.nan) for position, one in known]
-        marks += _series_marks(found, label, colors.series(6 - 3 * number), number, 2, at, error, ends, "error in %")
+        # As test and training paths are.
+        marks += _series_marks(found, label, colors.series(1 - number), number + 2, 2, at, error, ends, "{mean} %")
     if not marks:
         return None
-    return Panel(marks, Axis("error (%)"), 0.8), entries
+    return Panel(marks, Axis("error of the network (%)", range=_range(marks, log=False))), entries
 
 
 def _trend_caption(found: Comparison, measures: Sequence[Measure], errors: bool) -> str:
@@ -457,7 +490,9 @@ def _trend_caption(found: Comparison, measures: Sequence[Measure], errors: bool)
             "single networks; a network's figure is the mean over its paths."
         )
     else:
-        sentences.append("A symbol is the mean over a run's paths, its bar the 95 % interval (bootstrap).")
+        sentences.append(
+            "A symbol is the mean over a run's paths, its bar the 95 % interval (bootstrap); a single path has none."
+        )
     if errors:
         sentences.append("Errors are what the models' metadata tell.")
     return " ".join(sentences)
@@ -529,7 +564,7 @@ def distances(found: Comparison) -> tuple[tuple[str, ...], list[tuple[str, ...]]
             if len(one) and len(two):
                 means = (_mean(named.run, column) for named in (first, second))
                 rows.append((measure.title, first.label, second.label, *means, f"{_distance(one, two):.3f}"))
-    return ("measure", "run", "other run", "mean", "mean of\nthe other", "distance"), rows
+    return ("measure", "run", "other run", "mean", "mean of the other", "distance"), rows
 
 
 def _distance(one: Floats, two: Floats) -> float:

@@ -132,6 +132,8 @@ _NUMBER = r"[+\-\u2212]?(?:\d[\d,\u2009\u202f ]*)?\.?\d+(?:[eE][+\-\u2212]?\d+)?
 _NUMERIC = re.compile(
     rf"[<>\u2264\u2265~\u2248]?\s*{_NUMBER}(?:\s*(?:\u00b1|to|\u2013|/|\.\.)\s*{_NUMBER})*\s?(?:%|[a-zA-Z\u00b5]{{1,2}})?"
 )
+_SHORT = 24
+"""Characters of a table's cell that is not broken."""
 _NOTHING = {"", "-", "\u2013", "\u2014"}
 
 
@@ -313,8 +315,7 @@ def _variables() -> str:
 
 
 def _table(table: DataTable) -> str:
-    numeric = [_numeric([row[i] for row in table.rows]) for i in range(len(table.columns))]
-    kinds = [' class="number"' if is_number else "" for is_number in numeric]
+    kinds = [_kind([row[i] for row in table.rows]) for i in range(len(table.columns))]
     groups = ""
     if table.groups:
         cells = "".join(
@@ -336,6 +337,14 @@ def _table(table: DataTable) -> str:
         f'<div class="scroll" tabindex="0" role="region" aria-label="{label}"><table class="table">{caption}'
         f"<thead>{groups}<tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>\n"
     )
+
+
+def _kind(cells: Sequence[str]) -> str:
+    """How the cells of a column are set, as an attribute: numbers, texts that are so short that they are not broken,
+    or others."""
+    if _numeric(cells):
+        return ' class="number"'
+    return ' class="short"' if max(map(len, cells), default=0) <= _SHORT else ""
 
 
 def _numeric(cells: Sequence[str]) -> bool:

@@ -32,6 +32,9 @@ MOST_BYTES = 8_000_000
 MOST_DETAILED = 6
 """Runs up to which each is shown by itself; of more, all are compared only."""
 
+MOST_BESIDE = 3
+"""Runs up to which tables have columns for each, instead of rows."""
+
 MOST_EXHIBITS = 12
 """Paths whose regions a page shows, of all runs together."""
 
@@ -52,35 +55,28 @@ class _Level:
 
 
 # Each is taken if the page is too large with the one before.
-_LEVELS = (_Level(600, 2_000_000), _Level(150, 1_000_000), _Level(40, 400_000), _Level(10, 100_000))
+_LEVELS = (_Level(600, 2_500_000), _Level(300, 1_500_000), _Level(60, 600_000), _Level(10, 100_000))
 
-# From all that can be seen to what is left of it on a small page; each with the longest side of pictures, in pixels.
-_VIEWS = (
-    (segment.PAGE, 96),
-    (replace(segment.PAGE, ticks=4000, steps=4000, columns=1500, bands=1000, stops=3000, rows=0), 64),
-    (replace(segment.PAGE, tolerance=1 / 1500, ticks=1500, steps=1500, columns=900, bands=500, stops=500, rows=0), 48),
-    (
-        replace(
-            segment.PAGE, tolerance=1 / 600, ticks=500, steps=500, columns=500, bands=250, series=4, stops=100, rows=0
-        ),
-        32,
-    ),
-    (
-        replace(
-            segment.PAGE,
-            tolerance=1 / 300,
-            ticks=0,
-            steps=200,
-            columns=250,
-            bands=120,
-            series=2,
-            stops=0,
-            hover=False,
-            rows=0,
-        ),
-        16,
-    ),
-)
+
+def _views() -> Iterator[tuple[segment.Detail, int]]:
+    """From all that can be seen of a path to what is left of it on a small page, each with the longest side of its
+    pictures, in pixels."""
+    yield segment.PAGE, 96
+    coarser = replace(segment.PAGE, ticks=4000, steps=4000, stops=3000, rows=0)
+    yield coarser, 64
+    for columns in (1500, 1200, 900, 700, 500, 350, 250, 150):
+        coarser = replace(
+            coarser,
+            tolerance=1.2 / columns,
+            ticks=2 * columns,
+            steps=2 * columns,
+            columns=columns,
+            bands=columns // 2,
+            stops=columns // 2,
+            series=7 if columns > 500 else 4,
+        )
+        yield coarser, 64 if columns > 300 else 32
+    yield replace(coarser, hover=False, stops=0, series=2, ticks=0, steps=100, columns=100, bands=50), 16
 
 
 def name(runs: Sequence[Run]) -> list[Named]:
@@ -130,7 +126,7 @@ def figures(runs: Sequence[Run], against: str | None = None) -> tuple[list[Figur
             narrow += [figure for _, of_kind in _distributions(one.run, prefix, study.ALL) for figure in of_kind]
             narrow += [figure for _, part in _bends(one.run, prefix) for figure in part]
             for exhibit in one.run.exhibits:
-                wide.append(_view(one.run, exhibit, prefix, segment.STILL, None))
+                wide.append(_view(_walked(one.run, exhibit), exhibit, prefix, segment.STILL, None))
     return narrow, wide
 
 
@@ -230,9 +226,10 @@ def _comparing(found: Comparison, detail: Detail) -> list[Figure]:
     return drawn
 
 
-def _view(run: Run, exhibit: Exhibit, prefix: str, detail: segment.Detail, pixels: int | None) -> Figure:
+def _view(
+    data: segment.SegmentData, exhibit: Exhibit, prefix: str, detail: segment.Detail, pixels: int | None
+) -> Figure:
     """A path with all its regions; of pictures that are larger than so many pixels, the means of squares."""
-    data = _walked(run, exhibit)
     drawn = segment.figure(
         data,
         name=f"{prefix}path-{exhibit.path}",
@@ -297,15 +294,14 @@ class _Page:
         ]
         if len(self._named) > 1 or self._against is not None:
             found.append(self._page.Section("The runs compared", self._compared()))
-        for title, blocks in (
-            ("Distributions", self._distributed),
-            ("Where the network bends" if self._single else "Where the networks bend", self._bent),
-            ("The paths with most and least deviation", self._extreme),
+        for title, section in (
+            ("Distributions", [block for named in self._detailed for block in self._distributed(named)]),
+            ("Where the network bends" if self._single else "Where the networks bend", self._each(self._bent)),
+            ("Extreme paths", self._each(self._extreme)),
         ):
-            section = self._each(blocks)
             if section:
                 found.append(self._page.Section(title, section))
-        found.append(self._page.Section("How to make it again", self._again()))
+        found.append(self._page.Section("Repeat it", self._again()))
         return found
 
     def _each(self, blocks: Callable[[Named], list[page.Block]], *, opened: int = 2) -> list[page.Block]:
@@ -366,15 +362,29 @@ class _Page:
         return [*blocks, *self._each(self._numbers, opened=0)]
 
     def _means(self, members: Sequence[Named]) -> page.Block:
-        """The means of every measure, a row for each run."""
-        names = members[0].run.summary["measures"]
+        """The means of every measure: a row for each run, or, of a few, columns with their intervals."""
+        summaries = [named.run.summary for named in members]
+        names = summaries[0]["measures"]
+        figures = [summary["groups"]["all"][0] for summary in summaries]
+        caption = "Means over all paths of a run" + (", ESTIMATED" if summaries[0]["estimated"] else "")
+        if len(members) > MOST_BESIDE:
+            rows = [
+                (named.label, str(one["paths"]), *(report.short(one["measures"][column]["mean"]) for column in names))
+                for named, one in zip(members, figures, strict=True)
+            ]
+            return self._page.DataTable(("run", "paths", *(report.MEASURES[column] for column in names)), rows, caption)
+        interval = f"{100 * summaries[0]['confidence']:.4g} % interval"
         rows = []
-        for named in members:
-            [everything] = named.run.summary["groups"]["all"]
-            means = (report.short(everything["measures"][column]["mean"]) for column in names)
-            rows.append((named.label, str(everything["paths"]), *means))
-        caption = "Means over the paths of each run" + (", ESTIMATED" if members[0].run.estimated else "")
-        return self._page.DataTable(("run", "paths", *(report.MEASURES[column] for column in names)), rows, caption)
+        for column in names:
+            told = [one["measures"][column] for one in figures]
+            cells = ((report.short(one["mean"]), report.interval_text(one["interval"])) for one in told)
+            rows.append((report.MEASURES[column], *(cell for pair in cells for cell in pair)))
+        return self._page.DataTable(
+            ("measure of a path", *(("mean", interval) * len(members))),
+            rows,
+            f"{caption}, with the interval that the mean is in",
+            [("", 1), *((named.label, 2) for named in members)],
+        )
 
     def _numbers(self, named: Named) -> list[page.Block]:
         run = named.run
@@ -452,9 +462,9 @@ class _Page:
     def _distributed(self, named: Named) -> list[page.Block]:
         blocks: list[page.Block] = []
         for heading, drawn in _distributions(named.run, _prefix(self._named, named), self._detail):
-            shown = self._page.Figures(drawn, 2)
-            first = not blocks and (self._single or named is self._detailed[0])
-            blocks.append(self._page.Disclosure(heading, [shown], open=first))
+            whose = heading if self._single else f"{named.label}: {heading[:1].lower()}{heading[1:]}"
+            first = not blocks and named in self._detailed[:2]
+            blocks.append(self._page.Disclosure(whose, [self._page.Figures(drawn, 2)], open=first))
         return blocks
 
     def _bent(self, named: Named) -> list[page.Block]:
@@ -475,12 +485,13 @@ class _Page:
         most = max(MOST_EXHIBITS // sum(bool(one.run.exhibits) for one in self._detailed), 2)
         shown = sorted(run.exhibits, key=lambda one: one.rank)[:most]
         shown = [one for one in run.exhibits if one in shown]
-        columns = ("path", "deviation", "sample", *(one.title for one in MEASURES), "regions", "decision changes")
+        measures = [one for one in MEASURES if one.key != "mean-deviation"]
+        columns = ("path", "deviation", "sample", "regions", *(one.title for one in measures), "decision changes")
         rows = []
         for exhibit in shown:
-            figures = (report.short(_number(run, column.exact, exhibit)) for column in MEASURES)
-            counts = (f"{int(run.paths[column][exhibit.position])}" for column in ("regions", "decision_changes"))
-            rows.append((str(exhibit.path), _extremity(exhibit), _sample(run, exhibit), *figures, *counts))
+            figures = (report.short(_number(run, column.exact, exhibit)) for column in measures)
+            regions, changes = (str(int(run.paths[key][exhibit.position])) for key in ("regions", "decision_changes"))
+            rows.append((str(exhibit.path), _extremity(exhibit), _sample(run, exhibit), regions, *figures, changes))
         blocks: list[page.Block] = [
             self._page.Prose(
                 "Of these paths every region was kept. Open one to see the outputs along it, which layer bends them "
@@ -494,20 +505,31 @@ class _Page:
             blocks.append(self._page.Prose(f"{left} more are in the run folder, less extreme; a page has no room."))
         total = sum(min(len(one.run.exhibits), most) for one in self._detailed)
         for exhibit in shown:
-            blocks.append(self._exhibit(named, exhibit, self._level.regions // total))
+            blocks.append(self._exhibit(named, exhibit, self._level.regions // total, first=exhibit is shown[0]))
         return blocks
 
-    def _exhibit(self, named: Named, exhibit: Exhibit, room: int) -> page.Block:
+    def _exhibit(self, named: Named, exhibit: Exhibit, room: int, *, first: bool) -> page.Block:
         run = named.run
         summary = f"Path {exhibit.path}, {_extremity(exhibit)} deviation"
         sample = _sample(run, exhibit)
         if sample:
             summary += f": {sample}"
         prefix = _prefix(self._named, named)
-        for detail, pixels in _VIEWS:
-            drawn = _view(run, exhibit, prefix, detail, pixels)
-            if self._page.size(drawn) <= room:
-                return self._page.Disclosure(summary, [self._page.Figures([drawn])])
+        data = _walked(run, exhibit)
+        views = list(_views())
+        drawn: Figure | None = None
+        # The first of them that fits: each is smaller than the one before.
+        low, high = 0, len(views)
+        while low < high:
+            middle = (low + high) // 2
+            tried = _view(data, exhibit, prefix, *views[middle])
+            if self._page.size(tried) <= room:
+                drawn, high = tried, middle
+            else:
+                low = middle + 1
+        if drawn is not None:
+            opened = first and named is self._detailed[0]
+            return self._page.Disclosure(summary, [self._page.Figures([drawn])], open=opened)
         text = "This path takes more room than there is on the page. lronnx report --png DIR draws it."
         return self._page.Disclosure(summary, [self._page.Prose(text)])
 
@@ -589,11 +611,11 @@ def _run_table(named: Sequence[Named]) -> page.DataTable:
     columns = {column: cells for column, cells in columns.items() if any(cells)}
     if len(set(columns["kind"])) == 1 and "exact" in columns["kind"]:
         del columns["kind"]
-    return page.DataTable(
-        tuple(columns),
-        list(zip(*columns.values(), strict=True)),
-        "The runs. Seconds are those of all walks together, on however many cores.",
-    )
+    caption = "The runs. Seconds are those of all walks together, on however many cores."
+    if len(named) <= MOST_BESIDE:
+        labels = columns.pop("run")
+        return page.DataTable(("run", *labels), [(column, *cells) for column, cells in columns.items()], caption)
+    return page.DataTable(tuple(columns), list(zip(*columns.values(), strict=True)), caption)
 
 
 def _whole(number: float | None) -> str:

@@ -699,7 +699,7 @@ def by_unit(run: Run, layers: Layers, *, name: str) -> list[Figure]:
         _layer_bars(
             layers,
             silent,
-            Axis("units that never switched (%)", range=(0.0, 100.0)),
+            Axis("units that never switched (%)", range=(0.0, min(max(1.1 * float(silent.max()), 5.0), 100.0))),
             Hover("{layer}\n{silent} of {units} units never switched ({silent_percent} %)", never),
             name=f"{name}silent-units",
             title="Units that never switched",
@@ -770,8 +770,8 @@ def in_image(run: Run, layers: Layers, *, name: str) -> Figure | None:
         name=f"{name}places-in-image",
         title="Where in the image, and in which channels",
         panels=[
-            Panel(where, Axis("switches of a unit\non a path"), title="From the darkest to the brightest place"),
-            Panel(which, Axis("switches of a unit\non a path"), title="Channel by channel"),
+            Panel(where, Axis("switches of a unit on a path"), title="From the darkest to the brightest place"),
+            Panel(which, Axis("switches of a unit on a path"), title="Channel by channel"),
         ],
         x=Axis(
             "layer",
@@ -784,7 +784,7 @@ def in_image(run: Run, layers: Layers, *, name: str) -> Figure | None:
         + (f"; of more than {MOST_CHANNELS}, some at evenly spaced ranks." if thinned else "."),
         table={key: column if key == "layer" else np.array(column) for key, column in table.items()},
         pictures=pictures,
-        aspect=0.95,
+        aspect=0.75,
     )
 
 
@@ -839,7 +839,6 @@ def along(run: Run, layers: Layers, *, name: str) -> Figure | None:
     unit = f"1/{records.PLACES // together} of a segment"
     starts = np.arange(segments + 1)
     shown = starts[:: max(math.ceil(len(starts) / 17), 1)]
-    anchors = "points of the path" if many else "the beginning and the end of each segment"
     table: dict[str, Column] = {"from": edges[:-1], "to": edges[1:]}
     table |= {f"switches of {label}": counts[position] for position, label in enumerate(layers.labels)}
     return Figure(
@@ -848,17 +847,20 @@ def along(run: Run, layers: Layers, *, name: str) -> Figure | None:
         panels=[
             Panel(
                 marks,
-                Axis(f"switches on a path,\nin {unit}"),
+                Axis(f"switches on a path, in {unit}", range=(0.0, 1.05 * float(tops.max()))),
                 verticals=[float(one) for one in starts[1:-1]] if segments <= 32 else [],
             )
         ],
         x=Axis(
-            "segment of the path, with the part of it" if many else "t, from the start (0) to the end (1) of a segment",
+            "points of the path, by number, and the way between them"
+            if many
+            else "t, from the start (0) to the end (1) of a segment",
             ticks=[(float(one), str(one)) for one in shown] if many else None,
             range=(0.0, float(segments)),
         ),
         caption=f"Mean over {run.done:,} {plural(run.done, 'path')}, the layers on top of each other: the highest line "
-        "is all switches. " + (f"Vertical lines are the {anchors}." if many else f"t = 0 and 1 are {anchors}."),
+        "is all switches. "
+        + ("Vertical lines are points of the path." if many else "t = 0 and t = 1 are the ends of each segment."),
         table=table,
         aspect=0.5,
     )
