@@ -176,6 +176,9 @@ def decisions(t: Floats, values: Floats, tolerance: float = VALUE_TOLERANCE) -> 
     """
     if len(t) < 2:
         return ()
+    if np.abs(values).max() > 2.0**1000:
+        # Differences and sums of such numbers can overflow; a power of two moves none of them in relation to others.
+        values = values * 2.0**-30
     margin = tolerance * float(np.abs(values).max())
     largest = values.max(axis=1, keepdims=True)
     snapped = np.where(values >= largest - margin, largest, values)

@@ -280,6 +280,13 @@ def test_equal_outputs_belong_to_the_lower_index() -> None:
     assert metrics.decision_changes(t, values) == ((0.25, 0, 1), (0.75, 1, 0))
 
 
+def test_decisions_of_numbers_near_the_end_of_the_range() -> None:
+    largest = float(np.finfo(np.float64).max)
+    t = np.array([0.0, 1.0])
+    values = largest * np.array([[1.0, -1.0], [-1.0, 0.5]])
+    assert metrics.decision_changes(t, values) == ((pytest.approx(2 / 3.5, rel=1e-14), 0, 1),)
+
+
 def test_one_output_decides_nothing() -> None:
     t, values = np.array([0.0, 0.5, 1.0]), np.array([[1.0], [0.0], [2.0]])
     assert metrics.decision_changes(t, values) == ()
