@@ -508,7 +508,10 @@ def test_shapes_that_are_not_known() -> None:
     boxes = boxes_of(drawn)
     assert "Relu: units unknown\nn1" in boxes
     assert boxes["Relu: units unknown\nn1"][2] == colors.layer(0, 2)
-    assert "This model cannot be walked." in headings(drawn)
+    assert "This model cannot be walked. it does not run 2 affine nodes in 2 stages; 2 switching nodes" in headings(
+        drawn
+    )
+    assert "bar" not in headings(drawn)
 
 
 HOSTILE = (
@@ -546,7 +549,11 @@ def test_hostile_names(suffix: str) -> None:
     magic = {".png": b"\x89PNG", ".svg": b"<?xml", ".html": b"<!"}[suffix]
     assert content.startswith(magic)
     assert b"<script>window" not in content
-    assert list(figure(inspection).table["label"]) == [one.label for one in inspection.nodes]
+    drawn = figure(inspection)
+    assert list(drawn.table["label"]) == [one.label for one in inspection.nodes]
+    for text in boxes_of(drawn):
+        assert len(text.split("\n")) <= 3
+        assert all(line.isprintable() for line in text.split("\n"))
 
 
 def test_texts_fit_into_boxes() -> None:

@@ -32,7 +32,7 @@ from lronnx.plot import colors
 from lronnx.plot.colors import BACKGROUND, BAD, GOOD, INK, MUTED, SURFACE, Color
 from lronnx.plot.figures import Axis, Boxes, Dash, Figure, Hover, Line, Mark, Panel, Texts
 from lronnx.plot.layout import Edge, Layout, layered, span
-from lronnx.report import inspect_facts, inspect_verdict, shape_text
+from lronnx.report import clean, inspect_facts, inspect_verdict, shape_text
 
 MOST_BOXES = 400
 """Beyond this a network is folded by levels."""
@@ -52,6 +52,8 @@ _MARGIN = 0.12
 _NARROWEST = 3.4
 _BAR = 0.035
 
+_PROBLEM = 160
+"""So many characters of what keeps a model from being walked are told above its graph."""
 _LISTED = 100
 """Of more nodes than this the page's table is closed at first."""
 
@@ -275,7 +277,7 @@ class _Picture:
             box.lines = [_fitting(names[0]), _fitting(shape_text(shapes[0]))]
         else:
             box.lines = [_fitting(f"{len(names):,} {box.kind}s"), _fitting(", ".join(names))]
-        box.hover = [f"{name}: {shape_text(shape)}" for name, shape in zip(names, shapes, strict=True)]
+        box.hover = [f"{_shortened(name, 100)}: {shape_text(shape)}" for name, shape in zip(names, shapes, strict=True)]
 
     def _shape(self, name: str) -> tuple[int | str, ...] | None:
         found = self.inspection
@@ -452,6 +454,7 @@ def _head(picture: _Picture, left: float, across: float) -> tuple[list[Mark], fl
     text, good = inspect_verdict(picture.inspection, lambda count: f"{count:,}")
     color = GOOD if good else BAD
     rows: list[tuple[str, Color]] = [(line, color) for line in _wrapped(text, across)]
+    rows += [(line, MUTED) for line in _wrapped(_shortened(picture.inspection.problem, _PROBLEM), across)]
     rows += [(line, MUTED) for line in _wrapped(_counts(picture), across)]
     signs = _signs(picture)
     placed: list[tuple[int, float, str, list[Color]]] = []
@@ -514,7 +517,8 @@ def _signs(picture: _Picture) -> list[tuple[str, list[Color]]]:
     signs: list[tuple[str, list[Color]]] = []
     if "switching" in kinds:
         shown = min(len(picture.switching), 5)
-        label = "switching, coloured from first to last; bar: share of all units"
+        bars = "; bar: share of all units" if any(box.share for box in picture.boxes) else ""
+        label = f"switching, coloured from first to last{bars}"
         signs.append((label, [colors.layer(position, shown) for position in range(shown)]))
     if "affine" in kinds:
         signs.append(("affine", [SURFACE]))
@@ -535,7 +539,8 @@ def _counts(picture: _Picture) -> str:
         inside = f" in {_counted(stages, 'stage')}" if stages else ""
         parts.append(f"{_counted(kinds['affine'], 'affine node')}{inside}")
     if kinds["switching"] and not found.piecewise_affine:
-        parts.append(f"{found.units:,} units in {_counted(kinds['switching'], 'switching node')}")
+        units = f"{_counted(found.units, 'unit')} in " if found.units else ""
+        parts.append(f"{units}{_counted(kinds['switching'], 'switching node')}")
     if kinds["cut"]:
         parts.append(f"{_counted(kinds['cut'], 'node')} cut off")
     constant = sum(node.kind == "constant" for node in found.nodes)
@@ -630,6 +635,8 @@ def _text_width(text: str, size: float = _SIZE) -> float:
 def _fitting(*texts: str) -> str:
     """The first of these texts that fits into a box, or the last one without its middle."""
     room = _WIDTH - 0.08
+    # Names may hold anything; a line of a box is one.
+    texts = tuple(clean(text) for text in texts)
     for text in texts:
         if _text_width(text) <= room:
             return text
@@ -643,6 +650,7 @@ def _fitting(*texts: str) -> str:
 
 def _shortened(text: str, kept: int) -> str:
     """At most ``kept`` characters of ``text``, around an ellipsis."""
+    text = clean(text)
     if len(text) <= kept:
         return text
     kept = max(kept - 1, 1)
@@ -650,11 +658,15 @@ def _shortened(text: str, kept: int) -> str:
 
 
 def _wrapped(text: str, across: float) -> list[str]:
-    """``text`` in lines that are at most ``across`` inches wide, broken at spaces."""
+    """``text`` in lines that are at most ``across`` inches wide, broken at spaces, or where a word is too long."""
     lines: list[str] = []
     for word in text.split():
         if lines and _text_width(f"{lines[-1]} {word}") <= across:
             lines[-1] += f" {word}"
-        else:
-            lines.append(word)
+            continue
+        lines.append("")
+        for character in word:
+            if _text_width(lines[-1] + character) > across:
+                lines.append("")
+            lines[-1] += character
     return lines
