@@ -20,7 +20,7 @@ import onnx
 import pytest
 from browser import PHONE, Browser, open_browser
 from click.testing import CliRunner, Result
-from hypothesis import given
+from hypothesis import given, settings
 from onnx import TensorProto, helper
 from PIL import Image
 from strategies import Builder
@@ -61,6 +61,7 @@ def quotient(boxes: Sequence[Sequence[int]], edges: Sequence[Edge]) -> nx.DiGrap
 # --- folding --------------------------------------------------------------------------------------------------
 
 
+@settings(deadline=None)
 @given(graphs())
 def test_folded_graphs_have_no_cycle(graph: tuple[list[str], list[Edge]]) -> None:
     kinds, edges = graph
@@ -71,6 +72,7 @@ def test_folded_graphs_have_no_cycle(graph: tuple[list[str], list[Edge]]) -> Non
     assert nx.is_directed_acyclic_graph(quotient(boxes, edges))
 
 
+@settings(deadline=None)
 @given(graphs())
 def test_boxes_hold_what_hangs_together_and_leads_to_the_same(graph: tuple[list[str], list[Edge]]) -> None:
     kinds, edges = graph
@@ -90,6 +92,7 @@ def test_boxes_hold_what_hangs_together_and_leads_to_the_same(graph: tuple[list[
     assert {frozenset(box) for box in fold(kinds, edges)} == set(map(frozenset, nx.connected_components(expected)))
 
 
+@settings(deadline=None)
 @given(graphs(), st.integers(1, 8))
 def test_levels_go_forward(graph: tuple[list[str], list[Edge]], most: int) -> None:
     kinds, edges = graph
@@ -122,6 +125,7 @@ def rectangles(layout: Layout, widths: Sequence[float], heights: Sequence[float]
     return [(x - w / 2, x + w / 2, y - h / 2, y + h / 2) for x, y, w, h in sizes]
 
 
+@settings(deadline=None)
 @given(graphs(12), st.integers(0, 2**31))
 def test_boxes_and_edges_keep_apart(graph: tuple[list[str], list[Edge]], seed: int) -> None:
     kinds, edges = graph
@@ -145,6 +149,11 @@ def test_boxes_and_edges_keep_apart(graph: tuple[list[str], list[Edge]], seed: i
         assert (np.diff(points[:, 1]) < 0).all()
         # It arrives from above, so that an arrowhead has a direction.
         assert points[-1, 0] == points[-2, 0]
+        # It bends no further than to where it runs straight down.
+        across = points[:, 0]
+        straight = across[:-1][np.diff(across) == 0]
+        for extreme in (across.min(), across.max()):
+            assert extreme in straight or extreme == across[0]
         fine = np.concatenate([np.linspace(p, q, 20) for p, q in itertools.pairwise(points)])
         for box, (a, b, c, d) in enumerate(boxes):
             inside = (
@@ -153,6 +162,7 @@ def test_boxes_and_edges_keep_apart(graph: tuple[list[str], list[Edge]], seed: i
             assert not inside.any(), (source, target, box)
 
 
+@settings(deadline=None)
 @given(graphs(12))
 def test_levels_are_the_longest_paths(graph: tuple[list[str], list[Edge]]) -> None:
     kinds, edges = graph
@@ -204,6 +214,10 @@ def test_nothing_crosses_that_need_not() -> None:
     # What is symmetric looks so.
     assert layout.x[0] == pytest.approx(layout.x[11]) == pytest.approx(layout.x[1:6].mean())
     np.testing.assert_allclose(layout.x[1:6], layout.x[6:11])
+    # Of an even number of branches, too: what they come from is between the two in the middle.
+    even = [(0, i) for i in range(1, 5)] + [(i, 5) for i in range(1, 5)]
+    layout = layered([1.0] * 6, [0.3] * 6, even)
+    assert layout.x[0] == pytest.approx(layout.x[5]) == pytest.approx(layout.x[1:5].mean())
     # The other way round, as they are numbered.
     twisted = [(0, 3), (1, 2), (0, 4), (1, 5)]
     assert layered([1.0] * 6, [0.3] * 6, twisted).crossings == 0
