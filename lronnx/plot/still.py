@@ -94,10 +94,10 @@ _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _MANY = 2000
 """So many strokes, points or bars of a panel, or ten times as many vertices, are pixels inside an SVG."""
 
-_LONGEST = 500
+_LONGEST = 200
 """Characters of a text's beginning and end that are looked at: what is longer is shortened in any case."""
 
-_PIECE = 4000
+_PIECE = 20000
 """Vertices of an area that are filled at once."""
 _PIXELS = 4e7
 """Pixels of a PNG: of a figure that would have more there are fewer to an inch."""
@@ -164,10 +164,10 @@ def write(
     dpi: int = 300,
     theme: Theme = "light",
 ) -> list[Path]:
-    """Write NAME.png or NAME.svg, and NAME.csv, of each figure; the files' paths. The folder is made if need be.
+    """Write NAME.png or NAME.svg of each figure, and NAME.csv if it has a table; the files' paths.
 
-    Nothing is written before everything is drawn, and a file is written whole or not at all. Raises InputError where
-    the folder cannot be written to.
+    The folder is made if need be. Nothing is written before everything is drawn, and a file is written whole or not at
+    all. Raises InputError where the folder cannot be written to.
     """
     contents: dict[str, bytes] = {}
     for figure in figures:
@@ -369,8 +369,9 @@ def _round_places(low: float, high: float, most: int) -> list[float]:
         found = MaxNLocator(intervals, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
         places = [float(place) for place in found if low - slack <= place <= high + slack]
         if len(places) <= most:
-            break
-    return places
+            return places
+    # It never finds less than two, nor always so few.
+    return places[:: -(-len(places) // most)]
 
 
 def _numbers(places: Sequence[float], exponent: int) -> list[str]:
@@ -643,7 +644,14 @@ class _Drawing:
         if axis.hidden:
             return []
         if axis.ticks is None:
-            return scale.ticks(self._most(height))[0]
+            ticks = scale.ticks(self._most(height))[0]
+            unit = height / abs(scale.high - scale.low)
+            # On a logarithmic axis they are not evenly spaced.
+            return [
+                tick
+                for index, tick in enumerate(ticks)
+                if index == 0 or (tick[0] - ticks[index - 1][0]) * unit > self.line
+            ]
         kept: list[tuple[float, str]] = []
         taken: list[float] = []
         for at, text in axis.ticks:
@@ -667,7 +675,10 @@ class _Drawing:
                 for mark in place.panel.marks:
                     if isinstance(mark, Texts):
                         for x, text in zip(mark.x, mark.texts, strict=True):
-                            at = self.left + float(self.x.share(x)) * self.inner
+                            share = float(self.x.share(x))
+                            if not _seen(share):
+                                continue
+                            at = self.left + share * self.inner
                             width = max(
                                 _width(line, mark.size * self.zoom) for line in _clean(text, lines=True).split("\n")
                             )
@@ -684,7 +695,7 @@ class _Drawing:
     def _place_head(self, place: _Place) -> None:
         """The title of a panel and its legend, above it."""
         size = self.size
-        title = _clean(place.panel.title)
+        title = _clean(place.panel.title).strip()
         entries = self._entries(place)
         widths = [_SAMPLE + _width(entry.text, size) + _BETWEEN for entry in entries]
         taken = _width(title, self.label_size, bold=True) + 2 * _BETWEEN if title else 0.0
@@ -928,7 +939,7 @@ class _Drawing:
 
     def _draw_area(self, axes: Axes, mark: Area, y: _Scale, many: bool) -> None:
         x, low, high = self.x(mark.x), y(mark.low), y(mark.high)
-        # In pieces, since Agg fills no outline that is too long; they meet between pixels.
+        # In pieces, since Agg fills no outline that is too long; where what is translucent is joined is not seen.
         pieces = [
             np.stack([np.concatenate([x[part], x[part][::-1]]), np.concatenate([low[part], high[part][::-1]])], 1)
             for part in (slice(first, first + _PIECE + 1) for first in range(0, max(len(x) - 1, 0), _PIECE))
@@ -965,11 +976,12 @@ class _Drawing:
         ends: Any = np.empty((len(mark.x), 2, 2))
         ends[:, :, 0] = self.x(mark.x)[:, None]
         ends[:, 0, 1], ends[:, 1, 1] = y(mark.row - 0.4), y(mark.row + 0.4)
+        pixel = 72.0 / self.dpi
         strokes = LineCollection(
             ends,
             colors=self.color(mark.color),
-            # Thinner where there are many, but never less than a pixel.
-            linewidths=max(72.0 / self.dpi, min(0.8, 0.5 * self.inner / max(len(mark.x), 1))),
+            # Thinner where there are many, but always whole pixels.
+            linewidths=max(round(min(0.8, 0.5 * self.inner / max(len(mark.x), 1)) / pixel), 1) * pixel,
             alpha=mark.weights,
             capstyle="butt",
             rasterized=many,
@@ -1027,6 +1039,8 @@ class _Drawing:
         unit_x = self.inner / abs(self.x.high - self.x.low)
         unit_y = place.height / abs(place.y.high - place.y.low)
         for index, text in enumerate(mark.texts):
+            if not _seen(self.x.share(mark.x[index])) or not _seen(place.y.share(mark.y[index])):
+                continue
             x, y = self._at(place, mark.x[index], mark.y[index])
             width, height = float(mark.width[index]) * unit_x, float(mark.height[index]) * unit_y
             radius = min(3.0, width / 4, height / 4)
@@ -1056,6 +1070,8 @@ class _Drawing:
     def _draw_texts(self, mark: Texts, place: _Place) -> None:
         size = mark.size * self.zoom
         for x, y, text in zip(mark.x, mark.y, mark.texts, strict=True):
+            if not _seen(self.x.share(x)) or not _seen(place.y.share(y)):
+                continue
             at, height = self._at(place, x, y)
             before, after = at - _PAD, self.width - _PAD - at
             room = {"start": after, "end": before, "middle": 2 * min(before, after)}[mark.anchor]
@@ -1139,7 +1155,8 @@ class _Drawing:
         left, bottom = (round(place / pixel) * pixel for place in (centre - width / 2, middle - height / 2))
         image = AxesImage(
             self.over,
-            extent=(left, left + width, bottom, bottom + height),
+            # A rounding error would be one more row of pixels.
+            extent=(left, left + width - 1e-4 * pixel, bottom, bottom + height - 1e-4 * pixel),
             interpolation="nearest" if small else "hanning",
         )
         image.set_data(np.repeat(pixels[:, :, None], 3, 2) if pixels.ndim == 2 else pixels)
@@ -1151,6 +1168,7 @@ class _Drawing:
             [bottom, start - 1.5, base + 1.0, base - (self.size * 0.5 if self.places else 0.0)],
             color=self.color(MUTED),
             linewidth=0.5,
+            zorder=-1,
         )
         self.over.add_line(leader)
         label = _shorten(_clean(picture.label), self.side + _GAP - 1.0, self.size)
