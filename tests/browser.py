@@ -83,17 +83,17 @@ class Browser:
 
     # ---- opening
 
-    def show(self, content: bytes, folder: Path, *, size: tuple[int, int] = DESKTOP, name: str = "page.html") -> None:
+    def show(self, content: bytes, folder: Path, *, size: tuple[int, int] = DESKTOP, touch: bool = False) -> None:
         """Open a page that is written to ``folder``, and draw all its figures that are not in closed disclosures."""
-        path = folder / name
+        path = folder / "page.html"
         path.write_bytes(content)
-        self.open(path, size=size)
+        self.open(path, size=size, touch=touch)
 
-    def open(self, path: Path, *, size: tuple[int, int] = DESKTOP) -> None:
+    def open(self, path: Path, *, size: tuple[int, int] = DESKTOP, touch: bool = False) -> None:
         self._drain()
         self._requests.clear()
         self._errors.clear()
-        self.resize(size)
+        self.resize(size, touch=touch)
         self.driver.get(path.resolve().as_uri())
         self.draw_all()
 
@@ -256,6 +256,31 @@ class Browser:
         self._mouse("mouseReleased", *end)
         self.settle()
 
+    def tap(self, left: float, top: float) -> None:
+        self._touch("touchStart", (left, top))
+        self._touch("touchEnd")
+        self.settle()
+
+    def swipe(self, left: float, top: float, *, up: float) -> None:
+        """Move a finger up by so many pixels, which scrolls a page down."""
+        self._touch("touchStart", (left, top))
+        for share in range(1, 11):
+            self._touch("touchMove", (left, top - up * share / 10))
+        self._touch("touchEnd")
+        # The page goes on for a while.
+        place = None
+        while place != (place := self.run("return window.scrollY")):
+            time.sleep(0.15)
+
+    def wheel(self, left: float, top: float, *, down: float) -> None:
+        event = {"type": "mouseWheel", "x": left, "y": top, "deltaX": 0, "deltaY": down}
+        self.driver.execute_cdp_cmd("Input.dispatchMouseEvent", event)
+        self.settle()
+
+    def _touch(self, kind: str, *points: tuple[float, float]) -> None:
+        event = {"type": kind, "touchPoints": [{"x": left, "y": top} for left, top in points]}
+        self.driver.execute_cdp_cmd("Input.dispatchTouchEvent", event)
+
     def _mouse(self, kind: str, left: float, top: float, *, held: bool = False) -> None:
         pressed = kind != "mouseMoved"
         event = {"type": kind, "x": left, "y": top, "button": "left" if pressed or held else "none"}
@@ -299,7 +324,7 @@ class Browser:
         assert any(url.startswith("file:") for url in requests), f"the log of requests is not kept: {requests}"
         foreign = [url for url in requests if not url.startswith(("file:", "data:", "blob:"))]
         assert not foreign
-        assert len([url for url in requests if url.startswith("file:")]) == 1, requests
+        assert len({url for url in requests if url.startswith("file:")}) == 1, requests
         assert not self.errors()
         for name in hostile:
             assert self.run("return typeof window[arguments[0]]", name) == "undefined"

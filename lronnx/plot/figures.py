@@ -262,4 +262,5 @@ def _text(entry: Any) -> str:
         return entry
     if isinstance(entry, int | np.integer | np.bool_):
         return str(int(entry))
-    return f"{float(entry):.6g}" if math.isfinite(entry) else "-"
+    # Adding zero makes the negative zero positive.
+    return f"{float(entry) + 0.0:.6g}" if math.isfinite(entry) else "-"

@@ -134,6 +134,9 @@ _NUMERIC = re.compile(
 )
 _SHORT = 24
 """Characters of a table's cell that is not broken."""
+# What can be computed from an axis' ends, such as their difference and its inverse, is a number, too.
+_LARGEST = 1e305
+_SMALLEST = 1e-290
 _NOTHING = {"", "-", "\u2013", "\u2014"}
 
 
@@ -271,11 +274,12 @@ class _Page:
             raise ValueError(f"two figures of a page are named {name}")
         self._figures.add(name)
         payload = _encoded(figure)
+        title = f'<h3 class="figure-title">{_text(figure.title)}</h3>\n' if figure.title else ""
         caption = f"<figcaption>{_text(figure.caption)}</figcaption>" if figure.caption else ""
+        label = _text(figure.title or figure.caption or name)
         return (
-            f'<figure class="figure" id="figure-{name}" data-name="{name}" aria-labelledby="title-{name}">'
-            f'<h3 class="figure-title" id="title-{name}">{_text(figure.title)}</h3>\n'
-            f'<div class="stage"></div>\n{caption}\n'
+            f'<figure class="figure" id="figure-{name}" aria-label="{label}">\n'
+            f'{title}<div class="stage" style="--aspect:{float(figure.aspect):.4f}"></div>\n{caption}\n'
             f'<script type="application/json" class="payload">{payload}</script></figure>\n'
         )
 
@@ -570,22 +574,28 @@ class _Extent:
             low, high = self.positive, max(self.high, self.positive)
             if low == high:
                 return _widened(low, high, True)
-            room = (high / low) ** 0.05
-            return low / (room if self.loose_low or self.low <= 0 else 1.0), high * (room if self.loose_high else 1.0)
+            room = high**0.05 / low**0.05
+            low, high = (
+                low / (room if self.loose_low or self.low <= 0 else 1.0),
+                high * (room if self.loose_high else 1.0),
+            )
+            return _widened(low, min(high, _LARGEST), True)
         low, high = _widened(self.low, self.high, False)
         room = high / 20 - low / 20
-        return low - (room if self.loose_low else 0.0), high + (room if self.loose_high else 0.0)
+        low, high = low - (room if self.loose_low else 0.0), high + (room if self.loose_high else 0.0)
+        return max(low, -_LARGEST), min(high, _LARGEST)
 
 
 def _widened(low: float, high: float, log: bool) -> tuple[float, float]:
     """A range that can be shown: not empty, and not narrower than numbers can be told apart."""
+    low, high = max(low, -_LARGEST), min(high, _LARGEST)
     if log:
         low, high = max(low, 1e-300), max(high, 1e-300)
         return (low, high) if high > low * (1 + 1e-9) else (low / 3, high * 3)
     largest = max(abs(low), abs(high))
-    if high / 2 - low / 2 > 1e-12 * largest:
+    if high / 2 - low / 2 > max(1e-12 * largest, _SMALLEST):
         return low, high
-    room = largest * 0.1 if largest > 0 else 1.0
+    room = largest * 0.1 if largest > _SMALLEST * 1e3 else 1.0
     return low - room, high + room
 
 

@@ -102,6 +102,8 @@ class Chart {
     if (!this.plot) {
       this.build();
       charts.add(this);
+      this.stage.style.minHeight = "";
+      this.stage.classList.add("drawn");
     }
     this.outer = this.stage.clientWidth;
     this.arrange();
@@ -153,6 +155,7 @@ class Chart {
     if (!this.plot) return;
     Plotly.purge(this.plot);
     this.stage.style.minHeight = `${this.stage.offsetHeight}px`;
+    this.stage.classList.remove("drawn");
     this.stage.textContent = "";
     this.plot = null;
     this.listening = false;
@@ -762,6 +765,8 @@ class Chart {
       const lines = mark.texts[i].split("\n");
       lines.forEach((line, j) => {
         const shift = (j - (lines.length - 1) / 2) * size * 1.2;
+        // A line at the same place is not touched.
+        if (!this.data.width) attributes.x = px + { start: 4, middle: 0, end: -4 }[anchor];
         const text = this.data.width ? line : fitted(line, Math.max(room, 40), font);
         group.append(makeSvg("text", { class: "label", ...attributes, y: py + shift }, text));
       });
@@ -1036,18 +1041,18 @@ class Chart {
     if (this.mark) this.mark.textContent = "";
   }
 
-  clicked(event) {
+  /* A click goes to the nearest stop. A tap is a click alone: it also tells what is there. */
+  clicked({ clientX, clientY }) {
+    if (!this.scale) return;
     const { stops } = this.data;
-    if (!stops || !stops.x.length || !this.scale) return;
-    // The board may be scrolled, which moves the plot inside.
-    const box = this.plot.getBoundingClientRect();
     const { x } = this.scale;
-    const at = event.clientX - box.left;
-    if (at < x.start - 2 || at > x.end + 2) return;
-    this.step(nearest(stops.x, x.back(at)));
+    const at = clientX - this.plot.getBoundingClientRect().left;
+    const steps = stops?.x.length > 0 && at >= x.start - 2 && at <= x.end + 2;
+    if (steps) this.step(nearest(stops.x, x.back(at)));
+    this.hover(clientX, clientY, !steps);
   }
 
-  hover(clientX, clientY) {
+  hover(clientX, clientY, aloud = true) {
     if (!this.scale) return;
     // The board may be scrolled, which moves the plot inside.
     const box = this.plot.getBoundingClientRect();
@@ -1065,7 +1070,7 @@ class Chart {
     this.tip.textContent = text;
     this.tip.hidden = false;
     this.highlight(found);
-    this.say(text.replace(/\n/g, ", "));
+    if (aloud) this.say(text.replace(/\n/g, ", "));
     const width = this.tip.offsetWidth;
     const height = this.tip.offsetHeight;
     const stage = this.stage.getBoundingClientRect();

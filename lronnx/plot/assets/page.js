@@ -117,6 +117,10 @@ const start = () => {
     applyTheme();
   });
   dark.addEventListener("change", applyTheme);
+  // A finger does not leave as a mouse does.
+  document.addEventListener("pointerdown", ({ target }) => {
+    for (const chart of charts) if (!chart.board.contains(target)) chart.left();
+  });
   window.addEventListener("beforeprint", () => {
     printing = true;
     applyTheme();
