@@ -662,7 +662,7 @@ class Chart {
         if (this.data.width && mark.kind === "Line") this.line(group, mark, scales.x, scale[mark.side]);
         if (mark.arrow) this.arrow(group, mark, scales.x, scale[mark.side]);
         if (mark.kind === "Boxes") this.boxes(group, mark, scales.x, scale[mark.side]);
-        if (mark.kind === "Texts") this.texts(group, mark, scales.x, scale[mark.side]);
+        if (mark.kind === "Texts") this.texts(this.data.width ? group : overlay, mark, scales.x, scale[mark.side]);
       }
     });
     this.mark = makeSvg("g", { class: "highlight" });
@@ -755,20 +755,26 @@ class Chart {
     mark.painted = 0;
     const size = Math.max(12, mark.size * this.perPoint);
     const font = `${size}px ${FONT}`;
+    const opposite = { start: "end", end: "start", middle: "middle" };
     for (let i = 0; i < mark.count; i++) {
       const [px, py] = [x(mark.x[i]), y(mark.y[i])];
-      if (!Number.isFinite(px) || !Number.isFinite(py)) continue;
-      const anchor = mark.anchor || "start";
-      const room = { start: x.end - px, end: px - x.start, middle: 2 * Math.min(px - x.start, x.end - px) }[anchor];
+      // A text may reach into the margins, but its place has to be in view.
+      if (!(px >= x.start - 1 && px <= x.end + 1 && py >= y.start - 1 && py <= y.end + 1)) continue;
       mark.painted += 1;
-      const attributes = { x: px, y: py, fill: toned(mark.color), "text-anchor": anchor, "font-size": size };
       const lines = mark.texts[i].split("\n");
+      let anchor = mark.anchor || "start";
+      const rooms = { start: this.width - px - 4, end: px - 4, middle: 2 * Math.min(px, this.width - px) };
+      if (!this.data.width) {
+        // Where there is no room on its side, a text stands on the other, if there is more.
+        const needed = Math.max(...lines.map((line) => measured(line.slice(0, 400), font)));
+        if (needed > rooms[anchor] && rooms[opposite[anchor]] > rooms[anchor]) anchor = opposite[anchor];
+      }
+      // A line at the same place is not touched.
+      const at = this.data.width ? px : px + { start: 4, middle: 0, end: -4 }[anchor];
       lines.forEach((line, j) => {
-        const shift = (j - (lines.length - 1) / 2) * size * 1.2;
-        // A line at the same place is not touched.
-        if (!this.data.width) attributes.x = px + { start: 4, middle: 0, end: -4 }[anchor];
-        const text = this.data.width ? line : fitted(line, Math.max(room, 40), font);
-        group.append(makeSvg("text", { class: "label", ...attributes, y: py + shift }, text));
+        const attributes = { x: at, y: py + (j - (lines.length - 1) / 2) * size * 1.2, "text-anchor": anchor };
+        const text = this.data.width ? line : fitted(line, Math.max(rooms[anchor], 40), font);
+        group.append(makeSvg("text", { class: "label", fill: toned(mark.color), "font-size": size, ...attributes }, text));
       });
     }
   }
