@@ -35,6 +35,9 @@ PREFIX = "lronnx."
 MOST_SIDE_BY_SIDE = 6
 """Runs up to which each has a colour."""
 
+MOST_NAMED = 12
+"""Runs of which names stand at an axis."""
+
 _ERRORS = {"accuracy_test": "test error", "accuracy_train": "training error"}
 _SYMBOLS: tuple[Symbol, ...] = ("circle", "square", "triangle", "diamond")
 _LABELS = {
@@ -111,7 +114,7 @@ def kind_text(run: Run) -> str:
     about = run.study.get("paths", {})
     options = [f"{name} {value}" for name, value in sorted(about.items()) if isinstance(value, int | float | str)]
     options = [one for one in options if not one.startswith("family ")]
-    words = [f"{about.get('family', 'unknown')} paths" + (f" ({', '.join(options)})" if options else "")]
+    words = [f"{about.get('family', 'unknown')}" + (f" ({', '.join(options)})" if options else "")]
     outputs = run.summary["outputs"]
     words.append("no path" if outputs is None else f"{outputs} {'output' if outputs == 1 else 'outputs'}")
     words.append("ESTIMATES" if run.estimated else "exact")
@@ -150,15 +153,18 @@ class Comparison:
     @property
     def axis(self) -> Axis:
         if self.against is None:
-            names = [(float(position), named.label) for position, named in enumerate(self.runs)]
-            return Axis("run", ticks=names, range=(-0.5, len(self.runs) - 0.5))
+            named = study.spaced(len(self.runs), MOST_NAMED).tolist()
+            ticks = [(float(position), self.runs[position].label) for position in named]
+            left = len(self.runs) - len(named)
+            label = f"run, in the order given ({left} in between are not named)" if left else "run"
+            return Axis(label, ticks=ticks, range=(-0.5, len(self.runs) - 0.5))
         places = np.unique(self.x)
         log = float(places[0]) > 0.0 and float(places[-1]) / 4.0 >= float(places[0])
         shown = np.log(places) if log else places
         spread = float(np.ptp(shown))
         apart = bool((np.diff(shown) > 0.06 * spread).all())
-        ticks = [(float(place), f"{place:.6g}") for place in places] if spread and apart else None
-        return Axis(self.label, log=log, ticks=ticks)
+        numbers = [(float(place), f"{place:.6g}") for place in places] if spread and apart else None
+        return Axis(self.label, log=log, ticks=numbers)
 
     @property
     def label(self) -> str:
@@ -188,8 +194,8 @@ def compared(runs: Sequence[Named], asked: str | None) -> Comparison:
         left = ordered[0]
         for members in ordered[1:]:
             notices.append(
-                f"Left out, since these are {kind_text(members[0].run)}, the others {kind_text(left[0].run)}: "
-                f"{listed([named.label for named in members])}."
+                f"Left out: {listed([named.label for named in members])}. The paths there are "
+                f"{kind_text(members[0].run)}; the others are {kind_text(left[0].run)}."
             )
     against = choose([named.run for named in left], asked) if left else None
     if against is not None:
@@ -309,6 +315,7 @@ def _measure_panel(found: Comparison, measure: Measure) -> tuple[Panel, list[_En
     """The means of a measure by group, with their intervals, over the runs."""
     column = measure.name(found.estimated)
     assert column is not None
+    limits = (-1.0, 1.0) if measure.key == "local-similarity" else (0.0, math.inf)
     by_group: dict[str, list[tuple[int, Group]]] = {}
     for position, named in enumerate(found.runs):
         for group in study.divided(named.run):
@@ -335,7 +342,7 @@ def _measure_panel(found: Comparison, measure: Measure) -> tuple[Panel, list[_En
         values += mean.tolist()
         paths = [int(figures["count"]) for _, figures in known]
         marks += _series_marks(
-            found, group_name, color, number, len(by_group), at, mean, ends, f"{measure.title} {{mean}}", paths
+            found, group_name, color, number, len(by_group), at, mean, ends, f"{measure.title} {{mean}}", limits, paths
         )
     positive = np.array([value for value in values if value > 0.0])
     log = (
@@ -343,10 +350,17 @@ def _measure_panel(found: Comparison, measure: Measure) -> tuple[Panel, list[_En
         and len(positive) == len(values) > 0
         and float(positive.max()) / study.SPREAD > float(positive.min())
     )
-    if log:
-        marks = [_above_zero(mark) for mark in marks]
-    axis = Axis(measure.label(found.estimated), log=log, range=_range(marks, log))
-    return Panel(marks, axis), entries
+    shown = _range(marks, log)
+    if log and shown is not None:
+        marks = [_above(mark, shown[0]) for mark in marks]
+    return Panel(marks, Axis(measure.label(found.estimated), log=log, range=shown)), entries
+
+
+def _above(mark: Mark, least: float) -> Mark:
+    """The mark with intervals that end at the lower end of a logarithmic axis, where they go on to 0 or below."""
+    if isinstance(mark, Points) and mark.low is not None:
+        return replace(mark, low=np.maximum(mark.low, least))
+    return mark
 
 
 def _range(marks: Sequence[Mark], log: bool) -> tuple[float, float] | None:
@@ -356,7 +370,7 @@ def _range(marks: Sequence[Mark], log: bool) -> tuple[float, float] | None:
     if not ends:
         return None
     shown = np.concatenate(ends)
-    shown = np.log(shown) if log else shown
+    shown = np.log(shown[shown > 0.0]) if log else shown
     low, high = float(shown.min()), float(shown.max())
     room = 0.08 * (high - low) or 0.05 * abs(high) or 1.0
     found = (low - room, high + room)
@@ -380,6 +394,7 @@ def _series_marks(
     mean: Floats,
     ends: Floats,
     what: str,
+    limits: tuple[float, float],
     paths: Sequence[int] = (),
 ) -> list[Mark]:
     """A line through the means in every place, with error bars, and behind it the single runs if they are more."""
@@ -416,6 +431,9 @@ def _series_marks(
         marks.append(Line(series.x, series.mean, color, group=group))
     low = np.where(np.isfinite(series.low), series.low, series.mean)
     high = np.where(np.isfinite(series.high), series.high, series.mean)
+    least, most = limits
+    # A mean's interval may reach beyond what the numbers can be.
+    low, high = np.maximum(low, np.minimum(least, series.mean)), np.minimum(high, np.maximum(most, series.mean))
     marks.append(
         Points(
             series.x,
@@ -474,7 +492,9 @@ def _error_panel(found: Comparison) -> tuple[Panel, list[_Entry]] | None:
         ends = np.full((len(at), 2), math.nan)
         entries += [_Entry(int(position), label, "error_percent", one, math.nan, math.nan) for position, one in known]
         # As test and training paths are.
-        marks += _series_marks(found, label, colors.series(1 - number), number + 2, 2, at, error, ends, "{mean} %")
+        marks += _series_marks(
+            found, label, colors.series(1 - number), number + 2, 2, at, error, ends, "{mean} %", (0.0, 100.0)
+        )
     if not marks:
         return None
     return Panel(marks, Axis("error of the network (%)", range=_range(marks, log=False))), entries

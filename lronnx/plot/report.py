@@ -55,7 +55,13 @@ class _Level:
 
 
 # Each is taken if the page is too large with the one before.
-_LEVELS = (_Level(600, 2_500_000), _Level(300, 1_500_000), _Level(60, 600_000), _Level(10, 100_000))
+_LEVELS = (
+    _Level(600, 2_500_000),
+    _Level(300, 2_200_000),
+    _Level(100, 1_800_000),
+    _Level(40, 1_000_000),
+    _Level(10, 300_000),
+)
 
 
 def _views() -> Iterator[tuple[segment.Detail, int]]:
@@ -76,7 +82,18 @@ def _views() -> Iterator[tuple[segment.Detail, int]]:
             series=7 if columns > 500 else 4,
         )
         yield coarser, 64 if columns > 300 else 32
-    yield replace(coarser, hover=False, stops=0, series=2, ticks=0, steps=100, columns=100, bands=50), 16
+    for columns in (100, 60, 30):
+        coarser = replace(
+            coarser,
+            tolerance=2.0 / columns,
+            ticks=0,
+            steps=columns,
+            columns=columns,
+            bands=columns // 2,
+            stops=0,
+            series=2,
+        )
+        yield coarser, 16
 
 
 def name(runs: Sequence[Run]) -> list[Named]:
@@ -151,14 +168,22 @@ def page_of(runs: Sequence[Run], *, title: str | None = None, against: str | Non
 def _title(named: Sequence[Named]) -> str:
     if len(named) == 1:
         return f"Linear regions of {named[0].run.model}"
-    return f"Linear regions of {len(named)} networks"
+    models = {(one.run.model, one.run.study.get("model", {}).get("sha256")) for one in named}
+    if len(models) == 1:
+        return f"Linear regions of {named[0].run.model}, {len(named)} runs"
+    return f"Linear regions of {len(models)} networks"
 
 
 def _subtitle(named: Sequence[Named]) -> str:
     done = sum(one.run.done for one in named)
-    regions = sum(int(one.run.summary["totals"].get("regions", 0)) for one in named)
+    totals = [one.run.summary["totals"] for one in named]
+    regions = sum(int(one.get("regions", 0)) for one in totals)
     words = f"{done:,} {study.plural(done, 'path')} through the input space"
-    return words + (f", {regions:,} linear regions, every one of them found" if regions else "")
+    if not regions:
+        return words
+    words += f", {regions:,} {study.plural(regions, 'region')}"
+    exact = all(one["self_check"]["ok"] and not one.get("partial_segments", 1) for one in totals)
+    return words + (", every one of them found" if exact else "")
 
 
 def _prefix(named: Sequence[Named], one: Named) -> str:
@@ -288,12 +313,14 @@ class _Page:
         self._detail = Detail(max(level.paths // len(named), 10))
 
     def sections(self) -> list[page.Section]:
-        found = [
-            self._page.Section("What was run", self._what()),
-            self._page.Section("Key figures", self._key_figures()),
-        ]
+        found = [self._page.Section("What was run", self._what())]
+        figures = self._page.Section("Key figures", self._key_figures())
         if len(self._named) > 1 or self._against is not None:
-            found.append(self._page.Section("The runs compared", self._compared()))
+            compared = self._page.Section("The runs compared", self._compared())
+            # Long tables come after what they say.
+            found += [figures, compared] if self._detailed else [compared, figures]
+        else:
+            found.append(figures)
         for title, section in (
             ("Distributions", [block for named in self._detailed for block in self._distributed(named)]),
             ("Where the network bends" if self._single else "Where the networks bend", self._each(self._bent)),
@@ -321,7 +348,8 @@ class _Page:
         blocks: list[page.Block] = list(self._warnings())
         if self._single:
             return [*blocks, self._page.Facts(_facts(self._named[0].run))]
-        blocks.append(_run_table(self._named))
+        table = _run_table(self._named)
+        blocks.append(table if self._detailed else self._page.Disclosure(f"All {len(self._named)} runs", [table]))
         blocks += self._each(lambda named: [self._page.Facts(_facts(named.run))], opened=0)
         if not self._detailed:
             blocks.append(
@@ -358,7 +386,9 @@ class _Page:
         for estimated in (False, True):
             members = [named for named in self._named if named.run.done and named.run.estimated == estimated]
             if members:
-                blocks.append(self._means(members))
+                table = self._means(members)
+                title = f"Means of all {len(members)} runs" + (", ESTIMATED" if estimated else "")
+                blocks.append(table if self._detailed else self._page.Disclosure(title, [table]))
         return [*blocks, *self._each(self._numbers, opened=0)]
 
     def _means(self, members: Sequence[Named]) -> page.Block:
@@ -382,7 +412,7 @@ class _Page:
         return self._page.DataTable(
             ("measure of a path", *(("mean", interval) * len(members))),
             rows,
-            f"{caption}, with the interval that the mean is in",
+            caption,
             [("", 1), *((named.label, 2) for named in members)],
         )
 
@@ -390,7 +420,7 @@ class _Page:
         run = named.run
         summary = run.summary
         blocks: list[page.Block] = [
-            self._page.Facts([(term, f"{figure}   {meaning}") for term, figure, meaning in report.total_rows(summary)])
+            self._page.DataTable(("all paths together", "", "meaning"), report.total_rows(summary))
         ]
         if not run.done:
             return [*blocks, self._page.Prose("No path is done, so there is nothing more to tell or to show.")]
@@ -611,7 +641,7 @@ def _run_table(named: Sequence[Named]) -> page.DataTable:
     columns = {column: cells for column, cells in columns.items() if any(cells)}
     if len(set(columns["kind"])) == 1 and "exact" in columns["kind"]:
         del columns["kind"]
-    caption = "The runs. Seconds are those of all walks together, on however many cores."
+    caption = "The runs. Seconds are those of all walks, added up."
     if len(named) <= MOST_BESIDE:
         labels = columns.pop("run")
         return page.DataTable(("run", *labels), [(column, *cells) for column, cells in columns.items()], caption)
@@ -671,7 +701,7 @@ def _facts(run: Run) -> list[tuple[str, str]]:
             rows.append(("budget", text.format(walk[key])))
     if walk.get("estimate") is not None:
         rows.append(("ESTIMATE", f"{100 * walk['estimate']:.4g} % of every segment was walked"))
-    rows.append(("seed", str(walk.get("seed", 0))))
+    rows.append(("seed of the study", str(walk.get("seed", 0))))
     check = run.summary["totals"]["self_check"]
     if run.done:
         state = "ok" if check["ok"] else "FAILED"
@@ -680,10 +710,8 @@ def _facts(run: Run) -> list[tuple[str, str]]:
         )
     rows.append(("paths that are done", f"{run.done:,} of {run.total:,}"))
     if run.seconds is not None and run.done:
-        where = f", on {' and '.join(run.devices)}" if run.devices else ""
-        rows.append(
-            ("time", f"{report.short(run.seconds)} seconds of all walks together, on however many cores{where}")
-        )
+        where = f" on {' and '.join(run.devices)}" if run.devices else ""
+        rows.append(("time", f"{report.short(run.seconds)} seconds{where}, all walks added up"))
     for session in run.manifest.get("sessions", []):
         about: Mapping[str, Any] = session.get("environment", {})
         versions = ", ".join(f"{name} {about[name]}" for name in _VERSIONS if name in about)

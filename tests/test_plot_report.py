@@ -1,0 +1,339 @@
+"""The page of a report says what there is to say, holds what it draws, and opens in a browser without a word."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import json
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import made_runs
+import numpy as np
+import pytest
+from browser import PHONE, Browser, open_browser
+from click.testing import CliRunner, Result
+
+from lronnx import cli, runs
+from lronnx.errors import InputError
+from lronnx.plot import page, report, segment
+from lronnx.runs import Run
+
+HOSTILE = made_runs.HOSTILE
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with open_browser() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "digits"
+    command = ["analyze", "-o", str(folder), "--samples", "3", "--radius", "1", "--anchors", "3", "--workers", "1"]
+    result = CliRunner().invoke(cli.main, [*command, "--exhibits", "1"])
+    assert result.exit_code == 0, result.stderr
+    return folder
+
+
+def lronnx_report(*arguments: object, code: int = 0) -> Result:
+    result = CliRunner().invoke(cli.main, ["report", *(str(one) for one in arguments)])
+    assert result.exit_code == code, result.output
+    return result
+
+
+def payloads(content: bytes) -> dict[str, Any]:
+    """The figures of a page by name, as it holds them."""
+    found = re.findall(rb'<script type="application/json" class="payload">(.*?)</script>', content, re.DOTALL)
+    return {figure["name"]: figure for figure in map(json.loads, found)}
+
+
+def counts(figure: dict[str, Any]) -> list[int]:
+    """How many points each mark has."""
+    sizes = []
+    for panel in figure["panels"]:
+        for mark in panel["marks"]:
+            kind, text = figure["arrays"][mark["x"]]
+            size = len(base64.b64decode(text)) // int(kind[1:])
+            sizes.append(size - 1 if mark["kind"] == "Steps" else size)
+    return sizes
+
+
+# --- What a page says
+
+
+def test_a_page_tells_what_was_run() -> None:
+    metadata = {"lronnx.width": "4", "lronnx.dataset": "some digits", "lronnx.scale": "1"}
+    made = made_runs.run(1, 12, metadata=metadata, shown="here/some run", model="net.onnx")
+    text = report.page_of([made], command="lronnx report 'here/some run' -o page.html").decode()
+    for told in (
+        "Linear regions of net.onnx",
+        "here/some run",
+        f"{1:064x}",
+        "input image (1x3x8x8), output logits",
+        "154 units in 3 switching layers (3 on the longest way), 3 outputs",
+        "<dt>width</dt><dd>4</dd>",
+        "some digits",
+        "12 train (array, SHA-256 d)",
+        "closed, anchors 2",
+        "(pixel * 0.00392157 - 0.5) / 0.25; samples are CHW",
+        "sweep, double precision",
+        "12 of 12",
+        "1.5 seconds on cpu",
+        "2026-11-26: lronnx 0; Linux",
+        "lronnx analyze net.onnx",
+        "lronnx report &#x27;here/some run&#x27; -o page.html",
+    ):
+        assert told in text, told
+    totals = made.summary["totals"]
+    assert f"{totals['regions']:,} regions, every one of them found" in text
+    assert "<td>unit switches</td>" in text.replace(' class="short"', "")
+    assert "1/255" not in text
+    assert "warning" not in re.sub(
+        r"<style>.*?</style>|<script>.*?</script>|<noscript>.*?</noscript>", "", text, flags=re.S
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"ok": False}, "SELF-CHECK FAILED: do not rely on these figures. The self-check failed on these paths: 0."),
+        ({"total": 99}, "UNFINISHED: 8 of 99 paths are done"),
+        ({"partial": True}, "PARTIAL: 16 of 16 segments were not walked to their end"),
+        ({"estimated": True}, "ESTIMATE: only parts of each segment were walked."),
+    ],
+)
+def test_what_has_to_be_known_first_comes_first_and_stands_out(options: dict[str, Any], told: str) -> None:
+    made = made_runs.run(1, 8, shown="one", **options)
+    text = report.page_of([made]).decode()
+    body = text[text.index("<main>") :]
+    first = body[: body.index("<dl")]
+    assert f'<div class="prose warning" role="note"><p>{told}' in first
+    assert ("every one of them found" in text) == ("total" in options)
+    several = report.page_of([made_runs.run(2, 8, shown="two"), made]).decode()
+    assert f'<div class="prose warning" role="note"><p>one: {told}' in several
+
+
+def test_estimates_are_called_so_everywhere() -> None:
+    content = report.page_of([made_runs.run(1, 8, estimated=True)])
+    figures = payloads(content)
+    assert all("ESTIMATED" in figure["x"]["label"] for figure in figures.values())
+    assert "local-similarity-by-split" not in figures
+    assert "density-by-split" in figures
+    assert b"ESTIMATE of" in content
+
+
+def test_a_run_without_paths_says_so(browser: Browser, tmp_path: Path) -> None:
+    content = report.page_of([made_runs.run(1, 0, total=5)])
+    assert payloads(content) == {}
+    browser.show(content, tmp_path)
+    browser.check_quiet()
+    assert "UNFINISHED: 0 of 5 paths are done" in browser.text()
+    assert "No path is done, so there is nothing more to tell or to show." in browser.text()
+    both = report.page_of([made_runs.run(1, 0, total=5, shown="none"), made_runs.run(1, 0, total=5, shown="either")])
+    assert b"There is no run that can be compared." in both
+
+
+# --- What a page draws
+
+
+def test_marks_are_as_many_as_the_data(browser: Browser, tmp_path: Path) -> None:
+    made = made_runs.run(2, 30, exhibits=[made_runs.exhibit(60)])
+    content = report.page_of([made])
+    browser.show(content, tmp_path)
+    browser.run("for (const details of document.querySelectorAll('details')) details.open = true")
+    browser.draw_all()
+    browser.check_quiet()
+    assert browser.overflow() == []
+    train, test = (browser.marks("density-by-split")[at]["count"] for at in (-2, -1))
+    assert train + test == 30
+    for name, figure in payloads(content).items():
+        drawn = browser.marks(name)
+        assert [mark["count"] for mark in drawn] == counts(figure), name
+        assert all(mark["way"] != "none" or not mark["count"] for mark in drawn), name
+    assert [mark["count"] for mark in browser.marks("switches-by-layer")] == [3]
+    browser.resize(PHONE)
+    assert browser.overflow() == []
+    browser.emulate(prefers_color_scheme="dark")
+    browser.check_quiet()
+    browser.emulate(prefers_color_scheme="light")
+
+
+def test_every_path_can_be_found(browser: Browser, tmp_path: Path) -> None:
+    made = made_runs.run(2, 30)
+    browser.show(report.page_of([made]), tmp_path)
+    density = made.paths["density"]
+    path = int(np.argmax(np.where(made.paths["split"] == "train", density, 0)))
+    told = browser.hover("density-by-split", 1, float(density[path]), 100.0)
+    assert f"train sample {10 * path}, class {made.paths['class'][path]}" in told
+    assert f"path {path} of train" in told
+    assert f"density {density[path]:.6g}" in told
+    layer = browser.hover("switches-by-layer", 0, 1.0, 0.0)
+    assert "third" in layer
+    assert f"{made.summary['totals']['switches_by_node']['third']} switches" in layer
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {
+            "classes": [HOSTILE, "b"],
+            "model": HOSTILE,
+            "shown": f"x/{HOSTILE}",
+            "metadata": {f"lronnx.{HOSTILE}": HOSTILE},
+        },
+        {"nodes": [made_runs.node(HOSTILE, (1, 2, 2, 2), 1)], "exhibits": [made_runs.exhibit(9)]},
+        {"outputs": 1000, "exhibits": [made_runs.exhibit(30, outputs=1000)]},
+        {"paths": 1, "segments": 1, "exhibits": [made_runs.exhibit(1, outputs=1)], "outputs": 1},
+        {"nodes": None, "classes": ()},
+        {"metadata": {"lronnx.accuracy_test": "high", "lronnx.labels": "[1]"}, "total": 99},
+    ],
+    ids=["names", "node", "1000 outputs", "one region", "nothing recorded", "odd metadata"],
+)
+def test_whatever_a_run_holds_the_page_is_quiet(browser: Browser, tmp_path: Path, options: dict[str, Any]) -> None:
+    made = made_runs.run(**({"paths": 7} | options))
+    shown = [made] if "paths" in options else [made, made_runs.run(5, 6, classes=[HOSTILE])]
+    content = report.page_of(shown, title=HOSTILE, command=HOSTILE)
+    browser.show(content, tmp_path)
+    browser.run("for (const details of document.querySelectorAll('details')) details.open = true")
+    browser.draw_all()
+    browser.check_quiet()
+    assert browser.overflow() == []
+    assert browser.run("return document.title") == HOSTILE
+    assert payloads(content)
+
+
+def test_paths_of_very_many_regions_fit() -> None:
+    exhibits = [made_runs.exhibit(100_000, outputs=10, path=path, size=224, most=path < 2) for path in range(4)]
+    nodes = [made_runs.node(f"node {number}", (1, 256, 16, 16), number) for number in range(10)]
+    many = made_runs.run(1, 2000, segments=1, outputs=10, nodes=nodes, exhibits=exhibits)
+    begun = time.monotonic()
+    content = report.page_of([many])
+    assert time.monotonic() - begun < 15
+    assert len(content) < report.MOST_BYTES
+    figures = payloads(content)
+    assert {f"path-{path}" for path in range(4)} <= figures.keys()
+    assert "less than" in figures["path-0"]["caption"]
+    assert all(figure["arrays"] for figure in figures.values())
+
+
+def test_many_runs_are_compared_and_none_is_shown_by_itself(browser: Browser, tmp_path: Path) -> None:
+    metadata = [{"lronnx.width": str(2 ** (n // 13)), "lronnx.accuracy_test": "0.9"} for n in range(130)]
+    sweep = [made_runs.run(n, 6, shown=f"sweep/{n}", metadata=known) for n, known in enumerate(metadata)]
+    content = report.page_of(sweep)
+    assert payloads(content).keys() == {"density-and-deviation", "other-measures"}
+    assert len(content) < report.MOST_BYTES
+    browser.show(content, tmp_path)
+    browser.check_quiet()
+    assert "130 runs with 10 different values of: width of the network." in browser.text()
+    points = [mark for mark in browser.marks("density-and-deviation") if mark["name"] == "test error"]
+    assert [mark["count"] for mark in points] == [10]
+    one = made_runs.run(1, 6, nodes=None)
+    unknown = report.page_of([dataclasses.replace(one, shown=f"sweep/{n}") for n in range(130)])
+    assert b"run, in the order given (118 in between are not named)" in unknown
+
+
+def test_a_view_of_a_path_is_as_fine_as_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = made_runs.run(1, 4, exhibits=[made_runs.exhibit(5000)])
+    sizes = [
+        page.size(report._view(report._walked(made, made.exhibits[0]), made.exhibits[0], "", detail, pixels))
+        for detail, pixels in report._views()
+    ]
+    # Which the search for one that fits relies on.
+    assert sizes == sorted(sizes, reverse=True)
+    monkeypatch.setattr(report, "_LEVELS", (report._Level(10, sizes[3] + 1),))
+    [figure] = [one for name, one in payloads(report.page_of([made])).items() if name == "path-0"]
+    assert len(json.dumps(figure, separators=(",", ":"))) == pytest.approx(sizes[3], rel=0.01)
+    monkeypatch.setattr(report, "_LEVELS", (report._Level(10, 100),))
+    text = report.page_of([made]).decode()
+    assert "This path takes more room than there is on the page." in text
+
+
+def test_the_view_of_an_exhibit_is_that_of_its_regions(run_folder: Path) -> None:
+    found = runs.read(str(run_folder))
+    figures = payloads(report.page_of([found]))
+    for exhibit in found.exhibits:
+        nodes = segment.Nodes.recorded(found.network["switching_nodes"])
+        labels = segment.class_labels(found.metadata, 10)
+        data = segment.from_regions(exhibit.regions, nodes, labels=labels, points=exhibit.points)
+        drawn = segment.figure(data, name=f"path-{exhibit.path}", title=segment.headline(data, f"Path {exhibit.path}"))
+        assert figures[drawn.name]["title"] == drawn.title
+        assert len(figures[drawn.name]["pictures"]) == len(drawn.pictures) == 4
+        assert str(exhibit.regions.num_rows) in drawn.title.replace(",", "")
+
+
+def test_the_budget_is_kept_by_drawing_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = made_runs.run(1, 3000, segments=1)
+    whole = report.page_of([made])
+    monkeypatch.setattr(report, "MOST_BYTES", len(whole) - 50_000)
+    less = report.page_of([made])
+    assert len(less) < report.MOST_BYTES
+    assert payloads(less).keys() == payloads(whole).keys()
+
+
+def test_the_same_runs_give_the_same_page() -> None:
+    assert report.page_of([made_runs.run(1, 9)]) == report.page_of([made_runs.run(1, 9)])
+
+
+# --- The command
+
+
+def test_the_command_writes_a_page(run_folder: Path, browser: Browser, tmp_path: Path) -> None:
+    target = tmp_path / "page.html"
+    result = lronnx_report(run_folder, "-o", target, "--title", "Digits & more")
+    assert re.fullmatch(rf"wrote {re.escape(str(target))}: \d\.\d MB, in \d+\.\d s\n", result.stderr)
+    assert result.stdout == ""
+    browser.open(target)
+    browser.check_quiet()
+    assert browser.overflow() == []
+    assert browser.run("return document.title") == "Digits & more"
+    assert "node_max_pool2d" in browser.text() or browser.marks("switches-by-layer")[0]["count"] == 6
+
+
+def test_the_command_writes_every_figure_alone(run_folder: Path, tmp_path: Path) -> None:
+    figures = tmp_path / "new" / "figures"
+    target = tmp_path / "page.html"
+    result = lronnx_report(run_folder, run_folder, "-o", target, "--svg", figures, "--against", "units")
+    names = {path.name for path in figures.iterdir()}
+    assert {path.stem for path in figures.iterdir()} >= set(payloads(target.read_bytes()))
+    assert {"density-and-deviation.svg", "density-and-deviation.csv", "digits-2-units.svg"} <= names
+    assert f"{len(names)} files, to {figures}" in result.stderr
+    # The folder is there already, and no page is asked for.
+    result = lronnx_report(run_folder, "--png", figures)
+    assert "page" not in result.stderr
+    assert (figures / "density-by-split.png").read_bytes().startswith(b"\x89PNG")
+    assert {path.stem for path in figures.glob("*.png")} == set(payloads(report.page_of([runs.read(str(run_folder))])))
+
+
+def test_wrong_usage(run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page_ = tmp_path / "page.html"
+    file = tmp_path / "file"
+    file.write_text("")
+
+    def told(*arguments: object) -> str:
+        result = lronnx_report(*arguments, code=2)
+        assert not page_.exists()
+        return result.stderr
+
+    assert "say what to write: -o REPORT.html" in told(run_folder)
+    assert "is no run folder: it holds no manifest.json" in told(tmp_path, "-o", page_)
+    assert "a report is a page, .html" in told(run_folder, "-o", tmp_path / "page.png")
+    assert "does not exist: create it first" in told(run_folder, "-o", tmp_path / "nowhere" / "page.html")
+    assert "--png" in told(run_folder, "--png", file / "figures")
+    assert "is no folder" in told(run_folder, "--png", file)
+    assert "--against nothing: no run knows such a number" in told(run_folder, "-o", page_, "--against", "nothing")
+    assert "Missing argument 'RUN [RUN ...]'" in told()
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert "pictures need plotly and pillow" in told(run_folder, "-o", page_)
+    assert "pictures need matplotlib and pillow" in told(run_folder, "--svg", tmp_path / "figures")
+
+
+def test_against_is_checked_for_a_page_of_one_run() -> None:
+    made: Run = made_runs.run(1, 4)
+    with pytest.raises(InputError, match="no run knows such a number"):
+        report.page_of([made], against="width")
+    assert b"1 run with 1 different value of: units of the network." in report.page_of([made], against="units")
