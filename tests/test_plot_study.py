@@ -240,6 +240,7 @@ def test_places_along_the_path(segments: int, together: int) -> None:
         counts = made.place_switches[label].reshape(-1, together).sum(axis=1)
         np.testing.assert_allclose(line.y - below, counts / 9, atol=1e-9)
         np.testing.assert_allclose(area.high[::2], line.y)
+        np.testing.assert_allclose(area.low[::2], np.broadcast_to(below, line.y.shape))
         np.testing.assert_array_equal(line.hover.columns["count"], counts)
         below = line.y
     assert lines[0].edges[-1] == segments
