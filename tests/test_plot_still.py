@@ -511,9 +511,9 @@ def safe(svg: bytes) -> None:
 def test_hostile_texts_are_drawn_as_they_are(text: str) -> None:
     figure = everything(text)
     safe(still.draw(figure, "svg"))
-    assert still.draw(figure, "png", dpi=50).startswith(b"\x89PNG")
-    for element in drawing(figure).over.texts:
-        assert not element.get_parse_math()
+    assert still.draw(figure, "png", dpi=30).startswith(b"\x89PNG")
+    texts = [element for element in drawing(figure, dpi=50).sheet.findobj(Text) if element.get_text()]
+    assert not any(element.get_parse_math() for element in texts)
 
 
 @examples(6)
@@ -595,7 +595,7 @@ def figures(draw: st.DrawFn) -> Figure:
     return Figure("f", draw(WORDS), panels, x=Axis(draw(WORDS), ticks=ticks), pictures=pictures)
 
 
-@examples(20)
+@examples(15)
 @given(figures(), st.sampled_from([2.0, 3.4, 7.0]))
 def test_no_text_is_clipped_or_lies_upon_another(figure: Figure, width: float) -> None:
     made = drawing(figure, width=width)
@@ -681,7 +681,8 @@ def test_ticks_say_where_they_are(first: float, last: float, log: bool, most: in
         if log:
             assert math.log10(mantissa) + power == pytest.approx(place, abs=1e-3 * span + 1e-12)
         else:
-            assert mantissa * 10.0 ** (power - scale.exponent) == pytest.approx(place, abs=1e-3 * span)
+            said = mantissa * 10.0 ** (power - scale.exponent) if mantissa else 0.0
+            assert said == pytest.approx(place, abs=1e-3 * span)
     for place in small:
         assert scale.low <= place <= scale.high
     shares = scale.share(values)
@@ -810,7 +811,7 @@ def test_pictures_are_of_one_size_in_order_and_apart(places: list[float], width:
     assert extents[-1][1] <= made.width
     shown = [int(image.get_array()[0, 0, 0]) for image in images]
     assert [places[index] for index in shown] == sorted(places[index] for index in shown)
-    if len(places) <= 10:
+    if len(places) <= 8:
         assert len(shown) == len(places)
     # A line leads from each to its place at the top of the panel.
     top = made.places[0].bottom + made.places[0].height

@@ -842,7 +842,6 @@ class _Drawing:
                 va="baseline",
                 rotation=rotation,
                 rotation_mode="anchor",
-                parse_math=False,
                 zorder=4,
             )
 
@@ -905,7 +904,7 @@ class _Drawing:
         axis.set_tick_params(length=2.5, width=0.6, pad=2.0, color=self.color(MUTED), labelcolor=self.color(color))
         axis.set_tick_params(which="minor", length=1.5, width=0.4, color=self.color(MUTED))
         texts = [text for _, text in ticks]
-        axis.set_ticks([at for at, _ in ticks], texts, fontproperties=_font(self.size), parse_math=False, **how)
+        axis.set_ticks([at for at, _ in ticks], texts, fontproperties=_font(self.size), **how)
 
     def _draw_mark(self, axes: Axes, mark: Mark, y: _Scale, many: bool) -> None:
         x = self.x
