@@ -595,7 +595,7 @@ def figures(draw: st.DrawFn) -> Figure:
     return Figure("f", draw(WORDS), panels, x=Axis(draw(WORDS), ticks=ticks), pictures=pictures)
 
 
-@examples(15)
+@examples(10)
 @given(figures(), st.sampled_from([2.0, 3.4, 7.0]))
 def test_no_text_is_clipped_or_lies_upon_another(figure: Figure, width: float) -> None:
     made = drawing(figure, width=width)
@@ -709,7 +709,7 @@ def test_ticks_are_written_shortly() -> None:
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
 
 
-@examples(15)
+@examples(10)
 @given(st.lists(st.tuples(NUMBERS, NUMBERS), max_size=6), st.booleans(), st.booleans(), st.sampled_from(["png", "svg"]))
 def test_any_finite_numbers_can_be_drawn(
     pairs: list[tuple[float, float]], x_log: bool, y_log: bool, form: still.Form

@@ -577,7 +577,7 @@ class _Drawing:
         if axis.hidden or not self.places:
             return
         if axis.ticks is None:
-            for most in range(max(int(self.inner / 22.0), 2), 1, -1):
+            for most in range(min(max(int(self.inner / 22.0), 2), 11), 1, -1):
                 self.x_ticks = self.x.ticks(most)[0]
                 if self._apart(self.x_ticks):
                     break
