@@ -130,6 +130,16 @@ def test_the_test_in_the_caption_is_that_of_the_summary(made: Run) -> None:
     assert f"distance {expected.statistic:.3f}, p = {texts.probability_text(expected.pvalue)}" in figure.caption
 
 
+def test_paths_of_no_group_are_counted() -> None:
+    made = made_runs.run(1, 50)
+    figure = study.distribution(made, MEASURES[0], study.divided(made)[:2], name="figure", by="label")
+    assert figure is not None
+    assert "25 paths of which it is not known belong to no group." in figure.caption
+    whole = study.distribution(made, MEASURES[0], study.divided(made), name="figure", by="label")
+    assert whole is not None
+    assert "no group" not in whole.caption
+
+
 def test_classes_have_rows_with_their_quartiles() -> None:
     made = made_runs.run(3, 200, classes=[f"kind {number}" for number in range(12)])
     figure = study.rows(made, MEASURES[1], study.groups(made, "class"), name="figure", by="class")

@@ -269,10 +269,12 @@ def distribution(
         ),
     ]
     left = len(pooled) - sum(len(positions) for _, positions in kept)
+    beyond = int(finite.sum()) - len(pooled)
     caption = [
         f"{sentence(measure.meaning)}.",
         _means(shown, column),
         *_tests_told(run, column, shown),
+        f"{beyond} {plural(beyond, 'path')} of which it is not known belong to no group." if beyond else "",
         f"{len(edges) - 1} {plural(len(edges) - 1, 'bin')} (Freedman-Diaconis), "
         + ("equally wide on the logarithmic axis; " if log else "")
         + ("a point below is a path." if not left else f"a point below is a path; {left} in between have none."),
@@ -847,7 +849,7 @@ def along(run: Run, layers: Layers, *, name: str) -> Figure | None:
         panels=[
             Panel(
                 marks,
-                Axis(f"switches on a path, in {unit}", range=(0.0, 1.05 * float(tops.max()))),
+                Axis("switches on a path", range=(0.0, 1.05 * float(tops.max()))),
                 verticals=[float(one) for one in starts[1:-1]] if segments <= 32 else [],
             )
         ],
@@ -858,7 +860,8 @@ def along(run: Run, layers: Layers, *, name: str) -> Figure | None:
             ticks=[(float(one), str(one)) for one in shown] if many else None,
             range=(0.0, float(segments)),
         ),
-        caption=f"Mean over {run.done:,} {plural(run.done, 'path')}, the layers on top of each other: the highest line "
+        caption=f"How many units switch in each {unit}, mean over {run.done:,} {plural(run.done, 'path')}, the layers "
+        "on top of each other: the highest line "
         "is all switches. "
         + ("Vertical lines are points of the path." if many else "t = 0 and t = 1 are the ends of each segment."),
         table=table,
