@@ -1,7 +1,7 @@
 """Reading what a study left in its run folder, finished or not, without changing it.
 
 What is read is enough for a report: neither the model, nor the data, nor onnxruntime are needed. A folder that is being
-worked on can be read as well: then it is that much of it which is in complete parts.
+worked on can be read as well: then it is about the paths that are done, in complete parts or in the journal.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -112,8 +113,7 @@ def read(spec: str) -> Run:
     paths = int(manifest["paths"])
     notices: list[str] = []
     try:
-        names = place.names(run_folder.SEGMENTS)
-        parts = _Parts(place, names)
+        parts = _Rows.of(place)
         figures = _summary(place)
         if figures is None:
             seed = int(manifest["study"].get("walk", {}).get("seed", 0))
@@ -123,7 +123,7 @@ def read(spec: str) -> Run:
         if done < paths:
             notices.append(f"The run is not finished: this is about the {done} of its {paths} paths that are.")
         per_path["index"] = _indices(parts, done)
-        seconds, devices = _times(place, done)
+        seconds, devices = _times(place, parts, done)
         switches = _switches(parts, manifest, notices)
         exhibits = () if figures["estimated"] else _exhibits(place, manifest, per_path, notices)
     except (pa.ArrowException, OSError) as error:
@@ -175,19 +175,50 @@ def _summary(place: Place) -> dict[str, Any] | None:
 
 
 @dataclass(frozen=True)
-class _Parts:
-    """The complete parts of a run's rows."""
+class _Rows:
+    """All rows of a run: those of complete parts, by the parts' files, and those of other paths that are done."""
 
     place: Place
-    names: list[str]
+    names: tuple[str, ...]
+    journal: tuple[pa.Table, ...]
+
+    @classmethod
+    def of(cls, place: Place) -> _Rows:
+        """What there is. Raises InputError if a part is damaged."""
+        # In this order: whoever works on the run moves rows from the journal to parts.
+        waiting = []
+        for name in place.names(run_folder.JOURNAL):
+            with suppress(FileNotFoundError):
+                table = _checked(place, f"{run_folder.JOURNAL}/{name}")
+                # A journal that is damaged costs its paths only: they are walked again.
+                waiting += [table] if table is not None else []
+        names = tuple(place.names(run_folder.SEGMENTS))
+        seen = [np.zeros(0, np.int64)]
+        for name in names:
+            table = _checked(place, f"{run_folder.SEGMENTS}/{name}", ["path"])
+            if table is None:
+                raise InputError(
+                    f"{place.shown}/{run_folder.SEGMENTS}/{name} is damaged: the command that made the run walks its "
+                    "paths again"
+                )
+            seen.append(table.column("path").to_numpy())
+        done = np.unique(np.concatenate(seen))
+        journal = []
+        for table in waiting:
+            path = table.column("path").to_numpy()
+            journal.append(table.filter(pa.array(~np.isin(path, done))))
+            done = np.union1d(done, path)
+        return cls(place, names, tuple(journal))
 
     def tables(self, columns: Iterable[str]) -> Iterator[pa.Table]:
-        """One per part, with those of these columns that it has."""
+        """One per file, with those of these columns that it has."""
         for name in self.names:
             content = self.place.read(f"{run_folder.SEGMENTS}/{name}")
             file = pq.ParquetFile(pa.BufferReader(content), pre_buffer=False)
             known = set(file.schema_arrow.names)
             yield file.read([column for column in columns if column in known], use_threads=False)
+        for table in self.journal:
+            yield table.select([column for column in columns if column in table.column_names])
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """All rows, without the columns that are large and of no use for statistics."""
@@ -197,19 +228,20 @@ class _Parts:
             yield from table.to_batches()
 
 
-def _times(place: Place, done: int) -> tuple[float | None, tuple[str, ...]]:
+def _times(place: Place, rows: _Rows, done: int) -> tuple[float | None, tuple[str, ...]]:
     """Seconds and devices of all walks; no seconds where the times of some are missing or damaged."""
-    seconds, count, devices = 0.0, 0, set[str]()
-    for name in place.names(run_folder.TIMES):
-        table = _checked(place, f"{run_folder.TIMES}/{name}")
+    seconds: dict[int, float] = {}
+    devices = set[str]()
+    tables = [_checked(place, f"{run_folder.TIMES}/{name}") for name in place.names(run_folder.TIMES)]
+    for table in (*tables, *rows.journal):
         if table is not None:
-            seconds += math.fsum(table.column("seconds").to_pylist())
-            count += len(table)
+            # In the journal a path's times stand beside each of its rows.
+            seconds |= dict(zip(table.column("path").to_pylist(), table.column("seconds").to_pylist(), strict=True))
             devices.update(table.column("device").to_pylist())
-    return (seconds if count == done else None), tuple(sorted(devices))
+    return (math.fsum(seconds.values()) if len(seconds) == done else None), tuple(sorted(devices))
 
 
-def _indices(parts: _Parts, count: int) -> Integers:
+def _indices(parts: _Rows, count: int) -> Integers:
     """(paths,) the position of each path's sample in its split, -1 if it has none."""
     numbers, indices = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
     for table in parts.tables(["path", "index"]):
@@ -220,14 +252,15 @@ def _indices(parts: _Parts, count: int) -> Integers:
     return np.concatenate(indices)[first].astype(np.int64)
 
 
-def _switches(parts: _Parts, manifest: Mapping[str, Any], notices: list[str]) -> dict[str, Any]:
+def _switches(parts: _Rows, manifest: Mapping[str, Any], notices: list[str]) -> dict[str, Any]:
     """Switches by unit and by place, of all nodes."""
     recorded = manifest.get("chosen", {}).get("network", {}).get("switching_nodes", [])
     units = {str(node["label"]): np.zeros(int(node["units"]), np.int64) for node in recorded}
     places = {label: np.zeros((MOST_SEGMENTS, records.PLACES), np.int64) for label in units}
     paths = 0
-    longest, lengths = 0, set[int]()
+    longest, lengths, seen = 0, set[int](), 0
     for table in parts.tables(["path", "segment", "switches_by_unit", "switches_by_place"]):
+        seen += len(table)
         if "switches_by_place" not in table.column_names or not units:
             continue
         path, segment = table.column("path").to_numpy(), table.column("segment").to_numpy()
@@ -247,7 +280,7 @@ def _switches(parts: _Parts, manifest: Mapping[str, Any], notices: list[str]) ->
                 )
                 np.add.at(units[label], found, times)
     if not longest:
-        if not manifest.get("study", {}).get("walk", {}).get("estimate"):
+        if seen and not manifest.get("study", {}).get("walk", {}).get("estimate"):
             notices.append("Where on their way units switch, and which, was not recorded in this run.")
         return {}
     if longest > MOST_SEGMENTS or len(lengths) > 1:
@@ -309,7 +342,7 @@ def _exhibits(
             array = _floats(points.column("point").combine_chunks()).reshape(len(points), *shape)
             position = int(np.searchsorted(paths["path"], path))
             found.append(Exhibit(path, position, extreme, rank, regions, array, closed))
-    if not found and len(paths["path"]):
+    if not found and len(paths["path"]) == int(manifest["paths"]):
         notices.append(
             "Of no path were all regions kept, so none is shown: lronnx analyze keeps them, unless it is called with "
             "--exhibits 0, once all paths are done."
@@ -326,9 +359,9 @@ def _floats(lists: pa.Array) -> Floats:
     return np.asarray(pc.list_flatten(lists).to_numpy(), dtype=np.float64)
 
 
-def _checked(place: Place, name: str) -> pa.Table | None:
-    """A Parquet file; None if it is damaged."""
+def _checked(place: Place, name: str, columns: list[str] | None = None) -> pa.Table | None:
+    """A Parquet file, or some of its columns; None if it is damaged."""
     content = place.read(name)
     if not run_folder.is_sound(name.rpartition("/")[2], content):
         return None
-    return pq.ParquetFile(pa.BufferReader(content), pre_buffer=False).read(use_threads=False)
+    return pq.ParquetFile(pa.BufferReader(content), pre_buffer=False).read(columns, use_threads=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections import Counter
@@ -21,6 +22,7 @@ import lronnx
 from lronnx import cli, records, run_folder, runs, study, summary
 from lronnx.data import open_data
 from lronnx.errors import InputError
+from lronnx.walker import Stop
 
 EXAMPLE = Path(__file__).parents[1] / "lronnx" / "example"
 MODEL, DATA = EXAMPLE / "digits.onnx", EXAMPLE / "digits_data.npz"
@@ -49,6 +51,17 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def copied(finished: Path, tmp_path: Path) -> Path:
     shutil.copytree(finished, tmp_path / "copy")
     return tmp_path / "copy"
+
+
+def rewrite(part: Path, table: pa.Table) -> Path:
+    """A file with other rows in the place of a part, under the name that fits its content."""
+    part.unlink()
+    target = pa.BufferOutputStream()
+    pq.write_table(table, target)
+    content = bytes(target.getvalue())
+    named = part.with_name(f"part-00000-{hashlib.sha256(content).hexdigest()[:16]}.parquet")
+    named.write_bytes(content)
+    return named
 
 
 def rows(folder: Path) -> list[dict[str, Any]]:
@@ -220,7 +233,7 @@ def test_the_number_of_units_is_part_of_the_study(copied: Path) -> None:
 def test_a_run_that_is_not_finished(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     part = next((copied / "segments").iterdir())
     table = pq.read_table(part)
-    pq.write_table(table.filter(pa.compute.field("path") < 5), part)
+    part = rewrite(part, table.filter(pa.compute.field("path") < 5))
     (copied / "summary.json").unlink()
     found = runs.read(str(copied))
     assert (found.done, found.total) == (5, PATHS)
@@ -230,9 +243,48 @@ def test_a_run_that_is_not_finished(copied: Path, monkeypatch: pytest.MonkeyPatc
     part.unlink()
     nothing = runs.read(str(copied))
     assert (nothing.done, nothing.exhibits) == (0, ())
+    assert nothing.notices == ("The run is not finished: this is about the 0 of its 16 paths that are.",)
     assert nothing.summary["totals"]["paths"] == 0
     (copied / "summary.json").write_text("{")
     assert runs.read(str(copied)).summary["totals"]["paths"] == 0
+
+
+def test_paths_in_the_journal_count(finished: Path, tmp_path: Path) -> None:
+    planned = study.plan(
+        lronnx.load(MODEL), str(DATA), "closed", samples=PATHS // 2, anchors=4, radius=1.0, settings=study.Settings()
+    )
+    done = 0
+
+    def note(progress: study.Progress) -> None:
+        nonlocal done
+        done = progress.done
+
+    ended = planned.run(
+        str(tmp_path / "run"), study.Crew(1), progress=note, stop=lambda: Stop.SOON if done >= 5 else Stop.NO
+    )
+    assert 5 <= ended.done < PATHS
+    assert not list((tmp_path / "run" / "segments").glob("*"))
+    found, whole = runs.read(str(tmp_path / "run")), runs.read(str(finished))
+    assert found.done == ended.done
+    assert found.seconds is not None
+    assert found.seconds > 0
+    for name in ("path", "index", "density", "absolute_deviation_norm"):
+        assert found.paths[name].tolist() == whole.paths[name][: found.done].tolist()
+    assert found.unit_paths == found.done
+    assert found.summary["totals"]["switches_by_node"] == {
+        name: int(array.sum()) for name, array in found.place_switches.items()
+    }
+    # A path that is in a part as well counts once; a damaged journal costs its paths only.
+    [part] = (finished / "segments").iterdir()
+    table = pq.read_table(part)
+    placeholder = tmp_path / "run" / "segments" / "part"
+    placeholder.parent.mkdir(exist_ok=True)
+    placeholder.write_bytes(b"")
+    rewrite(placeholder, table.filter(pa.compute.field("path") < 2))
+    assert runs.read(str(tmp_path / "run")).paths["path"].tolist() == list(range(ended.done))
+    for journal in (tmp_path / "run" / "journal").iterdir():
+        journal.write_bytes(b"")
+    assert runs.read(str(tmp_path / "run")).paths["path"].tolist() == [0, 1]
 
 
 def test_the_first_layout_is_read_as_far_as_it_goes(copied: Path) -> None:
@@ -243,7 +295,7 @@ def test_the_first_layout_is_read_as_far_as_it_goes(copied: Path) -> None:
     shutil.rmtree(copied / "exhibits")
     part = next((copied / "segments").iterdir())
     table = pq.read_table(part)
-    pq.write_table(table.drop_columns(["switches_by_unit", "switches_by_place"]), part)
+    rewrite(part, table.drop_columns(["switches_by_unit", "switches_by_place"]))
     found = runs.read(str(copied))
     assert found.done == PATHS
     assert not found.unit_switches
@@ -319,7 +371,7 @@ def test_places_that_are_no_folders(tmp_path: Path) -> None:
 def test_a_damaged_part_is_told(copied: Path) -> None:
     part = next((copied / "segments").iterdir())
     part.write_bytes(part.read_bytes()[:100])
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match=r"segments/part-00000-.* is damaged: the command that made the run"):
         runs.read(str(copied))
 
 
