@@ -65,7 +65,22 @@ def linear_regions(slopes: Floats, tolerance: float = SLOPE_TOLERANCE) -> int:
     """
     if len(slopes) == 0:
         return 0
-    return 1 + int(np.count_nonzero(_differ(slopes, tolerance)))
+    return 1 + int(np.count_nonzero(slope_changes(slopes, tolerance).any(axis=1)))
+
+
+def slope_changes(slopes: Floats, tolerance: float = SLOPE_TOLERANCE) -> NDArray[np.bool_]:
+    """(R-1, m) whether an output's slope changes at a breakpoint, as :func:`linear_regions` compares slopes.
+
+    ``slopes``: (R, m). Empty if there is no breakpoint.
+
+    >>> slope_changes(np.array([[1.0, 0.0], [1.0, 2.0], [1.0, 2.0]])).tolist()
+    [[False, True], [False, False]]
+    """
+    if len(slopes) < 2:
+        return np.zeros((0, slopes.shape[1]), dtype=np.bool_)
+    size = np.abs(slopes)
+    allowed = tolerance * size.max(axis=0) + 0.01 * tolerance * size.max()
+    return np.asarray(np.abs(np.diff(slopes, axis=0)) > allowed)
 
 
 def absolute_deviation(t: Floats, values: Floats, length: float) -> Floats:
@@ -231,13 +246,6 @@ def norm(vector: NDArray[np.float64]) -> float:
     ``numpy.linalg.norm`` of a whole array is a product of the BLAS library, whose threads share it out.
     """
     return float(np.linalg.norm(vector.reshape(-1), axis=0))
-
-
-def _differ(slopes: Floats, tolerance: float) -> NDArray[np.bool_]:
-    """(R-1,) whether any output's slope changes at each breakpoint."""
-    size = np.abs(slopes)
-    allowed = tolerance * size.max(axis=0) + 0.01 * tolerance * size.max()
-    return np.asarray((np.abs(np.diff(slopes, axis=0)) > allowed).any(axis=1))
 
 
 def _baseline(t: Floats, values: Floats) -> Floats:

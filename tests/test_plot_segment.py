@@ -448,13 +448,88 @@ def test_class_labels() -> None:
 def test_titles_and_changes_of_the_largest_output() -> None:
     path = hand_path(hand_walk([[1.0, 0.0], [1.0, 2.0], [0.0, 3.0]]))
     data = segment.from_walk(path, NODES, labels=["cat", "dog"])
-    assert segment.headline(data, "net") == "net: 2 regions from cat to dog"
+    assert segment.headline(data, "net") == "net: 2 linear regions from cat to dog"
     figure = segment.figure(data, name="f", title="net")
     assert figure.title == "net"
     assert figure.panels[0].verticals == pytest.approx([0.25])
-    assert segment.headline(segment.from_walk(path, NODES), "net") == "net: 2 regions"
+    assert segment.headline(segment.from_walk(path, NODES), "net") == "net: 2 linear regions"
     digits = segment.from_walk(path, NODES, labels=["3", "8"])
-    assert segment.headline(digits, "net") == "net: 2 regions from class 3 to class 8"
+    assert segment.headline(digits, "net") == "net: 2 linear regions from class 3 to class 8"
+    assert segment.headline(segment.from_walk(hand_path(hand_walk([[1.0, 2.0]] * 2)), NODES), "net") == "net: 1 region"
+
+
+# --- Switches without effect --------------------------------------------------------------------------------------
+
+
+def bent_at(breakpoints: Sequence[int], regions: int, single: bool = False) -> PathWalk:
+    """A walk whose outputs bend at some of its breakpoints only: the second at each of these, the first at the first
+    of them."""
+    slopes = np.ones((regions, 2))
+    slopes[:, 1] = np.isin(np.arange(regions), breakpoints).cumsum() * (1e-7 if single else 1.0) + 1.0
+    slopes[breakpoints[0] :, 0] = 3.0
+    values = np.concatenate([np.zeros((1, 2)), np.cumsum(slopes, axis=0) / regions])
+    walk = replace(hand_walk(values.tolist(), nodes=("b",)), slopes=slopes)
+    return hand_path(replace(walk, precision="single") if single else walk, precision="single" if single else "double")
+
+
+def test_breakpoints_that_bend_nothing_are_counted_as_linear_regions_are(
+    walked: PathWalk, network: lronnx.Network, points: np.ndarray
+) -> None:
+    data = segment.from_walk(walked, Nodes.of(network))
+    assert 0 < walked.linear_regions < walked.regions
+    assert data.linear_regions == walked.linear_regions
+    assert segment.headline(data, "net") == f"net: {walked.regions:,} regions, {walked.linear_regions:,} linear"
+    content = store.regions_bytes(walked, model="m", sha256="0", options={}, version="1")
+    read = segment.from_regions(pq.read_table(pa.BufferReader(content)), Nodes.of(network))
+    np.testing.assert_array_equal(read.bends, data.bends)
+    said = f"{walked.regions - walked.linear_regions:,} of {walked.breakpoints:,} breakpoints bend no output"
+    for detail in (PAGE, STILL):
+        figure = segment.figure(data, name="f", title="", detail=detail)
+        assert said in figure.caption
+        assert (said in figure.panels[1].title) == (detail is STILL)
+    single = segment.from_walk(bent_at([2, 4], 6, single=True), NODES)
+    assert single.single
+    assert single.linear_regions == bent_at([2, 4], 6, single=True).linear_regions == 2
+
+
+def test_where_every_breakpoint_bends_an_output_all_are_linear_regions() -> None:
+    figure = described(hand_path(hand_walk([[0.0], [1.0], [0.0]])))
+    assert "each region is a linear region of its own" in figure.caption
+    assert "bend no output" not in figure.caption
+    assert not any("bends no output" in text for mark in marks(figure.panels[1], Ticks) for text in texts(mark))
+
+
+def test_a_switch_without_effect_says_so() -> None:
+    figure = described(bent_at([2, 4], 6))
+    (ticks,) = marks(figure.panels[1], Ticks)
+    assert len(ticks.x) == 5
+    assert ["bends no output" in text for text in texts(ticks)] == [True, False, True, False, True]
+    assert figure.stops is not None
+    told = list(figure.stops[1].texts(figure.stops[0], figure.stops[0]))
+    assert ["bends no output" in text for text in told] == [True, False, True, False, True]
+
+
+def test_magnified_switches_without_effect_are_pale_and_have_no_dot() -> None:
+    bent = np.flatnonzero(np.arange(400) % 3 == 1)
+    path = bent_at(bent.tolist(), 400)
+    figure = described(path, STILL)
+    (panel,) = (panel for panel in figure.panels if "magnified" in panel.title)
+    (ticks,) = marks(panel, Ticks)
+    first = float(re.sub("[^0-9.]", "", marks(panel, Texts)[-2].texts[0]))
+    number = np.rint(400 * (first + ticks.x / segment_zoom(panel))).astype(int)
+    assert len(number) == segment.LENS - 1
+    assert ticks.weights is not None
+    np.testing.assert_array_equal(ticks.weights, np.where(np.isin(number, bent), 1.0, segment.PALE))
+    dots = {mark.color: mark.x for mark in marks(panel, Points)}
+    color = {mark.name: mark.color for mark in curves(figure)}
+    np.testing.assert_array_equal(dots[color["output 1"]], ticks.x[np.isin(number, bent)])
+    # The other output bends nowhere here.
+    assert len(dots[color["output 0"]]) == 0
+    assert panel.title.endswith("a dot at each bend; pale ticks bend no output")
+
+
+def segment_zoom(panel: Panel) -> float:
+    return float(panel.title.split()[0].replace(",", ""))
 
 
 # --- Rows ---------------------------------------------------------------------------------------------------------

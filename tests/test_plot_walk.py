@@ -125,7 +125,7 @@ def test_the_embedded_example(tmp_path: Path) -> None:
     picture = tmp_path / "digits.html"
     assert run("walk", "--plot", picture).exit_code == 0
     text = check_whole(picture)
-    assert "digits.onnx: 517 regions from class 3 to class 8" in text
+    assert "digits.onnx: 517 regions, 315 linear, from class 3 to class 8" in text
     assert "from a handwritten 3 to a handwritten 8" in text
 
 

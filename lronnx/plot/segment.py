@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import chain, pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -65,6 +66,8 @@ SHOWN_CHANGES = 4
 """Changes of the largest output up to which each is marked."""
 LENS = 12
 """Regions that are magnified."""
+PALE = 0.3
+"""How strongly switches are drawn there that bend no output."""
 MARKED = 120
 """Breakpoints up to which each is a point on the curves."""
 
@@ -179,7 +182,8 @@ class SegmentData:
     ``together``: (R,) how many units switch where each region ends, 0 where a segment ends. ``deviation``: (m,) the
     absolute deviation. ``decisions``: per segment, which output is the largest from which t on. ``names``: (m,) of the
     outputs; ``named``: whether they are names of classes. ``warnings``: what a reader has to know first.
-    ``film``: pictures along the path; ``stretched``: whether their range says nothing.
+    ``film``: pictures along the path; ``stretched``: whether their range says nothing. ``single``: whether values and
+    slopes were computed in single precision.
     """
 
     nodes: Nodes
@@ -196,10 +200,41 @@ class SegmentData:
     film: tuple[Picture, ...] = ()
     stretched: bool = False
     closed: bool = False
+    single: bool = False
 
     @property
     def regions(self) -> int:
         return len(self.together)
+
+    def slope_changes(self, segment: int) -> NDArray[np.bool_]:
+        """(R_i - 1, m) see :func:`lronnx.metrics.slope_changes`."""
+        tolerance = metrics.SLOPE_TOLERANCE_SINGLE if self.single else metrics.SLOPE_TOLERANCE
+        with np.errstate(over="ignore", invalid="ignore"):
+            return metrics.slope_changes(self.slopes[segment], tolerance)
+
+    @cached_property
+    def bends(self) -> NDArray[np.bool_]:
+        """(R,) whether the slope of any output changes where a region ends; not where a segment does."""
+        bent = [np.zeros(0, dtype=np.bool_)]
+        for segment, slopes in enumerate(self.slopes):
+            bent.append(np.asarray(self.slope_changes(segment).any(axis=1)))
+            # Where the last region of a segment ends there is no breakpoint.
+            bent.append(np.zeros(min(len(slopes), 1), dtype=np.bool_))
+        return np.concatenate(bent)
+
+    @property
+    def breakpoints(self) -> int:
+        return sum(max(len(slopes) - 1, 0) for slopes in self.slopes)
+
+    @property
+    def idle(self) -> int:
+        """Breakpoints at which units switch without any effect on the slope of an output."""
+        return self.breakpoints - int(self.bends.sum())
+
+    @property
+    def linear_regions(self) -> int:
+        """See :func:`lronnx.metrics.linear_regions`; the sum over the segments."""
+        return self.regions - self.idle
 
     def outputs_at(self, x: float) -> Floats:
         """(m,) the outputs at a place of the x axis that was walked."""
@@ -266,6 +301,7 @@ def from_walk(
             path.agreement is None or path.agreement.ok,
         ),
         closed=path.closed,
+        single=path.precision == "single",
     )
     return _filmed(data, points, pixels)
 
@@ -301,12 +337,17 @@ def class_labels(metadata: Mapping[str, str], outputs: int) -> tuple[str, ...] |
 
 
 def headline(path: SegmentData, what: str) -> str:
-    """A title: ``what`` was walked, how many regions it crosses, and from where to where."""
-    count = f"{path.regions:,} region{'' if path.regions == 1 else 's'}"
+    """A title: ``what`` was walked, how many regions it crosses and how many of them are linear regions, and from
+    where to where."""
+    count = _count(path.regions, "region")
+    if path.idle:
+        count += f", {path.linear_regions:,} linear,"
+    elif path.regions > 1:
+        count = _count(path.regions, "linear region")
     ends = [of[0][1] for of in path.decisions[:1] if of] + [of[-1][1] for of in path.decisions[-1:] if of]
     if path.named and len(path.names) > 1 and len(ends) == 2 and ends[0] != ends[1]:
         return f"{what}: {count} from {_plainly(path.names[ends[0]])} to {_plainly(path.names[ends[1]])}"
-    return f"{what}: {count}"
+    return f"{what}: {count.removesuffix(',')}"
 
 
 def figure(path: SegmentData, *, name: str, title: str, detail: Detail = PAGE) -> Figure:
@@ -350,7 +391,8 @@ class _Run(NamedTuple):
 
 class _Window(NamedTuple):
     """Regions that are magnified: the number of the first; their edges on the x axis, and as shares of the window; by
-    output, half of what it has there beyond the straight line through the window's ends, and the range of all of that.
+    output, half of what it has there beyond the straight line through the window's ends, the range of all of that, and
+    by output, at which of the inner edges its slope changes.
     """
 
     region: int
@@ -359,6 +401,7 @@ class _Window(NamedTuple):
     gaps: dict[int, Floats]
     low: float
     high: float
+    bent: dict[int, NDArray[np.bool_]]
 
 
 class _Drawing:
@@ -513,9 +556,20 @@ class _Drawing:
             Axis(self._shown_nodes(rows, counts), ticks=ticks, range=(len(rows) - 0.5, -0.5)),
             height=min(max(0.3 * len(rows), 0.7), 5.0),
             verticals=self.anchors,
-            title="Where it bends, and which layer bends it: a tick for every unit that switches",
+            title=self._barcode_title(),
             legend=False,
         )
+
+    def _barcode_title(self) -> str:
+        """A still figure has no caption that says how many of the switches matter."""
+        idle = "" if self.detail.hover else self._idle()
+        return f"Where units switch, {f'by layer: {idle}' if idle else 'and in which layer: a tick for every switch'}"
+
+    def _idle(self) -> str:
+        """How many breakpoints have no effect, if there are any."""
+        path = self.path
+        none = "bends" if path.breakpoints == 1 else "bend"
+        return f"{path.idle:,} of {_count(path.breakpoints, 'breakpoint')} {none} no output" if path.idle else ""
 
     def _rows(self, counts: Integers) -> list[NDArray[np.intp]]:
         """The nodes of each row, the first layers in the first."""
@@ -574,7 +628,12 @@ class _Drawing:
             # A region that ends at a switch is followed by another of its segment.
             columns |= {"from": _single(self.norm[region]), "to": _single(self.norm[region + 1])}
             lines.append("slope {from} \u2192 {to}")
-        return Hover("\n".join(lines), columns, {"node": [path.nodes.told(node)]})
+        names = {"node": [path.nodes.told(node)]}
+        if not path.bends[region].all():
+            columns["effect"] = path.bends[region].astype(np.uint8)
+            names["effect"] = _EFFECT
+            lines[-1] += "{effect}"
+        return Hover("\n".join(lines), columns, names)
 
     # --- A few regions
 
@@ -603,7 +662,9 @@ class _Drawing:
         high = max((float(gap.max()) for gap in gaps.values()), default=0.0)
         if low == high or last - first < 2:
             return None
-        return _Window(run.regions.start + first, x, share, gaps, low, high)
+        bends = path.slope_changes(run.rows[segment][0])[first - begin : last - begin - 1]
+        bent = {k: bends[:, k] for k in gaps}
+        return _Window(run.regions.start + first, x, share, gaps, low, high, bent)
 
     def lens(self, shown: _Window) -> Panel:
         """These regions over the whole width."""
@@ -616,14 +677,16 @@ class _Drawing:
         for node in np.unique(switches.node[near]).tolist():
             at = near[switches.node[near] == node]
             places = across[switches.region[at] - shown.region + 1]
-            marks.append(Ticks(places, 0.5, colors.layer(node, len(path.nodes.labels))))
+            weights = np.where(path.bends[switches.region[at]], 1.0, PALE)
+            marks.append(Ticks(places, 0.5, colors.layer(node, len(path.nodes.labels)), weights=weights))
 
         def placed(gap: Floats) -> Floats:
             return np.asarray(0.2 + 0.5 * (gap - shown.low) / (shown.high - shown.low))
 
         for k, gap in shown.gaps.items():
             color, y = colors.series(self.vivid.index(k)), placed(gap)
-            marks += [Line(across, y, color, width=1.8), Points(across[1:-1], y[1:-1], color, size=4.0)]
+            bent = 1 + np.flatnonzero(shown.bent[k])
+            marks += [Line(across, y, color, width=1.8), Points(across[bent], y[bent], color, size=4.0)]
         widest = int(np.diff(across).argmax())
         if across[widest + 1] - across[widest] > width / 6:
             middle = float(across[widest] + across[widest + 1]) / 2
@@ -634,6 +697,9 @@ class _Drawing:
         marks.append(Texts(np.array([width]), below, [f"{last} "], anchor="end"))
         times = (self.limits[1] - self.limits[0]) / (shown.x[-1] - shown.x[0])
         names = " and ".join(_elided(path.names[k]) for k in shown.gaps)
+        said = "straight inside a region, a dot at each bend"
+        if not path.bends[shown.region : shown.region + count - 1].all():
+            said = "a dot at each bend; pale ticks bend no output"
         self.notes.append(
             f"magnified are {count} regions: {names}, less the straight line between the values at both edges of the "
             f"panel ({2 * shown.low:.2g} to {2 * shown.high:.2g})"
@@ -642,7 +708,7 @@ class _Drawing:
             marks,
             Axis("bend", ticks=[(float(placed(np.zeros(1))[0]), "0")], range=(-0.18, 1.0)),
             height=1.6,
-            title=f"{times:,.0f} times magnified: straight inside a region, a bend at each tick",
+            title=f"{times:,.0f} times magnified: {said}",
             legend=False,
         )
 
@@ -729,8 +795,12 @@ class _Drawing:
             columns["more"] = _small(more)
             text += " and {more} more"
         text += f"\nregion {{region}} of {path.regions} ends here, {{width}} wide"
-        names = [path.nodes.told(position) for position in range(len(path.nodes.labels))]
-        return x, Hover(text, columns, {"node": names})
+        names = {"node": [path.nodes.told(position) for position in range(len(path.nodes.labels))]}
+        if not path.bends[region].all():
+            columns["effect"] = path.bends[region].astype(np.uint8)
+            names["effect"] = _EFFECT
+            text += "{effect}"
+        return x, Hover(text, columns, names)
 
     def caption(self) -> str:
         """What is to be seen, and what is not."""
@@ -738,16 +808,22 @@ class _Drawing:
         parts = [f"{warning}." for warning in path.warnings]
         if not path.regions:
             return " ".join([*parts, "No region was finished, so that there is nothing to draw."])
-        count = f"{path.regions:,} region{'' if path.regions == 1 else 's'}"
         parts.append(
-            f"{count}: stretches on which the network is one affine function, each output a straight piece. Dashed: "
-            "the straight line between an output's values at the ends of a segment; shaded: the absolute deviation "
-            "from it."
+            f"{_count(path.regions, 'region')}: stretches on which the network is one affine function, each output a "
+            "straight piece. Dashed: the straight line between an output's values at the ends of a segment; shaded: "
+            "the absolute deviation from it."
         )
         if path.nodes.labels:
             parts.append(
                 "Rows: the network's layers from the first, at the top, to the last, and how often they switch."
             )
+        if path.idle:
+            parts.append(
+                f"{self._idle()}: what switches there has no effect on any slope, and the regions on both sides are "
+                f"one linear region, so that there are {path.linear_regions:,} of these."
+            )
+        elif path.breakpoints:
+            parts.append("Every breakpoint bends an output: each region is a linear region of its own.")
         hidden = int(path.together.sum()) - len(path.switches.region)
         if hidden:
             parts.append(f"Of units that switch together the first is shown; {hidden:,} others are not.")
@@ -770,6 +846,14 @@ class _Drawing:
         elif self.exact:
             parts.append("Nothing is thinned.")
         return " ".join(parts)
+
+
+_EFFECT = ["\nbends no output", ""]
+"""What is told about a breakpoint by whether it bends an output."""
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def _weights(standing: Integers) -> Floats | None:
@@ -962,6 +1046,7 @@ def _read(table: pa.Table, nodes: Nodes, labels: Sequence[str] | None) -> Segmen
             json.loads(metadata.get("lronnx.self_check", "{}")).get("ok", True),
         ),
         closed=json.loads(metadata.get("lronnx.closed", "false")),
+        single=single,
     )
 
 
