@@ -763,6 +763,101 @@ def test_pages_scroll_over_figures(browser: Browser, tmp_path: Path) -> None:
     assert ranges(browser) == before
 
 
+def test_on_a_phone_a_term_its_value_and_its_meaning_are_under_each_other(browser: Browser, tmp_path: Path) -> None:
+    rows = [
+        ("regions", "14434", "each of one activation pattern, and neighbours differ"),
+        ("length", "58.3", "Euclid's"),
+    ]
+    show(browser, tmp_path, page.DataTable(("figure", "value", "meaning"), rows), size=PHONE)
+    left, right = browser.run("""
+        const box = document.querySelector(".scroll").getBoundingClientRect();
+        return [box.left, box.right];
+    """)
+    cells = browser.run("""
+        return [...document.querySelectorAll("td")].map((cell) => {
+          const range = document.createRange();
+          range.selectNodeContents(cell);
+          const { left, right, top, bottom } = range.getBoundingClientRect();
+          return [left, right, top, bottom];
+        });
+    """)
+    assert all(left < cell[0] < cell[1] < right for cell in cells)
+    term, value, meaning = cells[:3]
+    assert term[2] == value[2]
+    assert term[1] < value[0]
+    assert meaning[2] >= term[3]
+    assert "data-more" not in browser.run("return document.querySelector('.scroll').outerHTML")
+
+
+def test_what_can_be_scrolled_fades_out_where_there_is_more(browser: Browser, tmp_path: Path) -> None:
+    columns = [f"a name of column {i}" for i in range(6)]
+    table = page.DataTable(columns, [[f"entry number {i}" for i in range(6)]])
+    sections = [page.Section(f"A section, {i}", [table] if not i else []) for i in range(6)]
+    browser.show(page.render("t", sections), tmp_path, size=PHONE)
+    sides = (
+        "const e = document.querySelector(arguments[0]); return [e.dataset.more ?? '', getComputedStyle(e).maskImage]"
+    )
+    for selector in (".scroll", ".bar ul"):
+        more, mask = browser.run(sides, selector)
+        assert more == "right"
+        assert mask.startswith("linear-gradient")
+        end = "const e = document.querySelector(arguments[0]); e.scrollTo({ left: arguments[1], behavior: 'instant' })"
+        browser.run(end, selector, 40)
+        browser.settle()
+        assert browser.run(sides, selector)[0] == "left right"
+        browser.run(end, selector, 1e6)
+        browser.settle()
+        assert browser.run(sides, selector)[0] == "left"
+    browser.resize(DESKTOP)
+    assert browser.run(sides, ".scroll") == ["", "none"]
+
+
+def test_a_table_of_many_columns_fits_a_desktop(browser: Browser, tmp_path: Path) -> None:
+    columns = ["mean over the paths of", "paths", "regions", "linear per region", "density", "absolute deviation"]
+    columns += ["mean deviation", "total variation", "slope variation", "local similarity", "decision changes"]
+    rows = [["train, corrupted labels", "24", "13368", "0.9837", "87", "1377", "8.598"] + ["48811.25"] * 4]
+    show(browser, tmp_path, page.DataTable(columns, rows))
+    across, room, tallest = browser.run("""
+        const scroll = document.querySelector(".scroll");
+        const heights = [...document.querySelectorAll("th")].map((th) => th.querySelector(".sort").offsetHeight);
+        return [scroll.scrollWidth, scroll.clientWidth, Math.max(...heights)];
+    """)
+    assert across <= room
+    assert tallest < 65, "names of columns have at most three lines"
+
+
+def test_names_of_columns_stand_over_their_numbers(browser: Browser, tmp_path: Path) -> None:
+    show(browser, tmp_path, page.DataTable(("name", "number"), [("a", "1"), ("b", "12345")]))
+    ends = browser.run("""
+        const text = (element) => {
+          const range = document.createRange();
+          range.selectNodeContents(element);
+          return range.getBoundingClientRect();
+        };
+        const [name, number] = [...document.querySelectorAll(".sort")].map(text);
+        const [a, one] = [...document.querySelectorAll("td")].map(text);
+        return [name.left - a.left, number.right - one.right];
+    """)
+    assert ends == pytest.approx([0, 0], abs=1)
+    seen = browser.run("""
+        const look = (element, side) => getComputedStyle(element, side);
+        const [name, number] = document.querySelectorAll(".sort");
+        const arrows = [look(name, "::after"), look(number, "::before")];
+        return arrows.map(({ content, opacity }) => [content, Number(opacity)]);
+    """)
+    # That a table can be sorted is seen before it is pointed at.
+    assert [content for content, _ in seen] == ['"\u2195"'] * 2
+    assert all(opacity >= 0.3 for _, opacity in seen)
+
+
+def test_nothing_shines_through_the_bar(browser: Browser, tmp_path: Path) -> None:
+    sections = [page.Section(name, [page.Prose("p " * 4000)]) for name in ("One", "Two")]
+    browser.show(page.render("t", sections), tmp_path)
+    assert re.fullmatch(
+        r"rgb\(.*\)", browser.run("return getComputedStyle(document.querySelector('.bar')).backgroundColor")
+    )
+
+
 def test_tables_sort(browser: Browser, tmp_path: Path) -> None:
     rows = [["b", "10", "-"], ["a", "9", "1e-3"], ["c", "1,000", "-2"], ["d", "-", "0.5 %"]]
     show(browser, tmp_path, page.DataTable(["name", "n", "m"], rows, groups=[("", 1), ("numbers", 2)]))
@@ -945,6 +1040,65 @@ def test_weights_are_how_strongly_ticks_are_drawn(browser: Browser, tmp_path: Pa
     centres = [round(at * len(row)) for at in ticks.x]
     strengths = [max(row[at - 4 : at + 4]) / 255 for at in centres]
     assert strengths == pytest.approx([0.2, 0.6, 1.0], abs=0.02)
+
+
+def test_symbols_at_the_ends_of_an_axis_are_whole(browser: Browser, tmp_path: Path) -> None:
+    red = colors.Color("#ff0000", "#ff0000")
+    ends = Axis(range=(0.0, 1.0))
+    points = [Points(floats(0.5), floats(y), red, symbol="square", size=10.0) for y in (1.0, 0.0, 1.1, -0.2)]
+    dense = [Ticks(floats(0.2), 0.5), *points]
+    figures = [Figure(name, "", [Panel(marks, ends)], ends) for name, marks in (("few", points), ("many", dense))]
+    show_figures(browser, tmp_path, *figures)
+    for name in ("few", "many"):
+        reached = browser.run(
+            """
+            const { scale, plot, canvas } = document.getElementById(`figure-${arguments[0]}`).chart;
+            const { start, end } = scale.panels[0].y;
+            if (arguments[0] === "few") {
+              const top = plot.getBoundingClientRect().top;
+              const boxes = [...plot.querySelectorAll("path.point")].filter((path) => path.getClientRects()[0]?.height);
+              const clipped = boxes.some((path) => {
+                for (let at = path; at !== plot; at = at.parentElement)
+                  if (at.getAttribute("clip-path")) return true;
+                return false;
+              });
+              if (clipped) return "clipped";
+              const rects = boxes.map((path) => path.getBoundingClientRect());
+              const [first, last] = [Math.min(...rects.map((r) => r.top)), Math.max(...rects.map((r) => r.bottom))];
+              return [start - (first - top), last - top - end];
+            }
+            const ratio = canvas.width / canvas.getBoundingClientRect().width;
+            const at = Math.round(scale.x(0.5) * ratio);
+            const column = canvas.getContext("2d").getImageData(at, 0, 1, canvas.height).data;
+            const painted = Array.from({ length: canvas.height }, (_, i) => column[4 * i + 3] > 128);
+            return [start - painted.indexOf(true) / ratio, (painted.lastIndexOf(true) + 1) / ratio - end];
+            """,
+            name,
+        )
+        # Half a symbol's size beyond either end, and nothing of those that lie beyond it.
+        assert reached == pytest.approx([5.0, 5.0], abs=1.0), name
+
+
+def test_symbols_weigh_the_same(browser: Browser, tmp_path: Path) -> None:
+    symbols = ("circle", "diamond", "square", "triangle")
+    points = [Points(floats(i), floats(i), symbol=symbol, size=10.0) for i, symbol in enumerate(symbols)]
+    show_figures(browser, tmp_path, one_panel(*points))
+    areas = browser.run("""
+        return [...document.querySelectorAll(".plot path.point")].map((path) => {
+          const { x, y, width, height } = path.getBBox();
+          const svg = path.ownerSVGElement;
+          let count = 0;
+          for (let i = 0; i < 100; i++)
+            for (let j = 0; j < 100; j++) {
+              const point = svg.createSVGPoint();
+              [point.x, point.y] = [x + ((i + 0.5) * width) / 100, y + ((j + 0.5) * height) / 100];
+              count += path.isPointInFill(point);
+            }
+          return (count / 10000) * width * height;
+        });
+    """)
+    assert len(areas) == 4
+    assert max(areas) < 1.4 * min(areas)
 
 
 def test_a_thousand_lines(browser: Browser, tmp_path: Path) -> None:

@@ -153,6 +153,28 @@ def test_a_missing_package_is_named_with_the_command_that_installs_it(monkeypatc
         check_installed("matplotlib", "PIL", "plotly")
 
 
+@pytest.mark.parametrize("package", ["matplotlib", "PIL", "plotly"])
+def test_a_package_that_cannot_be_imported_is_named_with_its_reason(package: str, tmp_path: Path) -> None:
+    (tmp_path / package).mkdir()
+    (tmp_path / package / "__init__.py").write_text("raise ImportError('broken\\nat heart')")
+    name = {"PIL": "pillow"}.get(package, package)
+    suffix = ".html" if package == "plotly" else ".png"
+    code = f"""
+import sys
+sys.path.insert(0, {str(tmp_path)!r})
+from lronnx.errors import InputError
+from lronnx.plot import check_drawable
+try:
+    check_drawable({suffix!r}, "--plot")
+except InputError as error:
+    print(error)
+"""
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+    assert told == (
+        f"{name} is installed but cannot be imported: broken at heart; pip install --force-reinstall {name}"
+    )
+
+
 def test_without_matplotlib_importing_still_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     monkeypatch.delitem(sys.modules, "lronnx.plot.still")

@@ -8,22 +8,35 @@ two import the drawing libraries, which are the extra ``lronnx[plot]``.
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 
 from lronnx.errors import InputError
 
 _DISTRIBUTIONS = {"PIL": "pillow"}
 """What is installed under another name than it is imported by."""
+_PARTS = {"PIL": "PIL.Image", "matplotlib": "matplotlib.figure", "plotly": "plotly.offline"}
+"""The part of a package that is imported to see whether it works: what is used, with what it has to load."""
 
 
 def check_installed(*modules: str) -> None:
-    """Raise InputError, which says how to install them, if any of these modules, by their import names, is missing.
+    """Import these modules, by their import names; raise InputError, which says what to install, if one is missing.
 
-    Nothing is imported.
+    So it does for one that is there but cannot be imported, whatever that raises: half installed, or built for others.
     """
     missing = [_DISTRIBUTIONS.get(module, module) for module in modules if importlib.util.find_spec(module) is None]
     if missing:
         raise InputError(f"pictures need {' and '.join(missing)}, not installed here: pip install 'lronnx[plot]'")
+    # Pillow first: the others load it, too.
+    for module in sorted(modules):
+        name = _DISTRIBUTIONS.get(module, module)
+        try:
+            importlib.import_module(_PARTS.get(module, module))
+        except Exception as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise InputError(
+                f"{name} is installed but cannot be imported: {reason}; pip install --force-reinstall {name}"
+            ) from error
 
 
 FORMS = {".png": ("matplotlib", "PIL"), ".svg": ("matplotlib", "PIL"), ".html": ("plotly", "PIL")}

@@ -134,6 +134,8 @@ _NUMERIC = re.compile(
 )
 _SHORT = 24
 """Characters of a table's cell that is not broken."""
+_FEW_COLUMNS = 4
+_MANY_COLUMNS = 8
 # What can be computed from an axis' ends, such as their difference and its inverse, is a number, too.
 _LARGEST = 1e305
 _SMALLEST = 1e-290
@@ -329,18 +331,35 @@ def _table(table: DataTable) -> str:
         groups = f"<tr>{cells}</tr>"
     head = "".join(
         f'<th scope="col"{kind}><button type="button" class="sort">{_text(name)}</button></th>'
+        if name
+        else f'<th scope="col"{kind}></th>'
         for name, kind in zip(table.columns, kinds, strict=True)
     )
+    looks = _looks(table, kinds)
+    labels = [f' data-label="{_text(name)}"' if "named" in looks else "" for name in table.columns]
     rows = "".join(
-        "<tr>" + "".join(f"<td{kind}>{_text(cell)}</td>" for cell, kind in zip(row, kinds, strict=True)) + "</tr>"
+        "<tr>"
+        + "".join(f"<td{kind}{at}>{_text(cell)}</td>" for cell, kind, at in zip(row, kinds, labels, strict=True))
+        + "</tr>"
         for row in table.rows
     )
     caption = f"<caption>{_text(table.caption)}</caption>" if table.caption else ""
     label = _text(table.caption or "Table")
     return (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{label}"><table class="table">{caption}'
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{label}"><table class="table{looks}">{caption}'
         f"<thead>{groups}<tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>\n"
     )
+
+
+def _looks(table: DataTable, kinds: Sequence[str]) -> str:
+    """Further classes of a table: one of many columns is set tighter; one of few columns, with sentences among them, is
+    set as blocks under each other where there is no room for them side by side."""
+    if len(table.columns) >= _MANY_COLUMNS:
+        return " many"
+    if len(table.columns) > _FEW_COLUMNS or table.groups or "" not in kinds[1:]:
+        return ""
+    # A term, its value and its meaning need no names; more than that does.
+    return " stacks" if len(table.columns) <= 3 else " stacks named"
 
 
 def _kind(cells: Sequence[str]) -> str:

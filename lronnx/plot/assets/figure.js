@@ -471,7 +471,7 @@ class Chart {
           x: mark.x,
           y: mark.y,
           opacity: mark.opacity,
-          marker: { color, size: mark.size, symbol: SYMBOLS[mark.symbol || "circle"], line: { width: 0 } },
+          marker: { color, size: symbolSize(mark), symbol: SYMBOLS[mark.symbol || "circle"], line: { width: 0 } },
           error_y:
             mark.low || mark.high
               ? {
@@ -586,20 +586,26 @@ class Chart {
     context.scale(ratio, ratio);
     this.data.panels.forEach((panel, i) => {
       if (!this.dense(panel)) return;
-      context.save();
-      context.beginPath();
       const { y } = scales.panels[i];
-      context.rect(scales.x.start, y.start, scales.x.end - scales.x.start, y.end - y.start);
-      context.clip();
       for (const mark of panel.marks) {
         mark.painted = 0;
         if (!this.visible(mark) || mark.count === 0 || !PAINTERS[mark.kind]) continue;
+        const room = mark.kind === "Points" ? mark.size : 0;
+        context.save();
+        context.beginPath();
+        context.rect(
+          scales.x.start - room,
+          y.start - room,
+          scales.x.end - scales.x.start + 2 * room,
+          y.end - y.start + 2 * room,
+        );
+        context.clip();
         context.globalAlpha = mark.opacity ?? 1;
         context.setLineDash([]);
         context.strokeStyle = context.fillStyle = toned(mark.color);
         mark.painted = PAINTERS[mark.kind](context, mark, scales.x, scales.panels[i][mark.side], this);
+        context.restore();
       }
-      context.restore();
     });
   }
 

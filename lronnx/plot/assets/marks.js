@@ -3,6 +3,8 @@
 const DASHES = { solid: "solid", dashed: "6px,4px", dotted: "2px,3px" };
 const SEGMENTS = { solid: [], dashed: [6, 4], dotted: [2, 3] };
 const SYMBOLS = { circle: "circle", diamond: "diamond", square: "square", triangle: "triangle-up" };
+// Plotly's triangle is so flat that a line through it hides half of it: larger, it covers as much as a circle.
+const symbolSize = (mark) => mark.size * (mark.symbol === "triangle" ? 1.35 : 1);
 
 /* The ends of an axis as Plotly has them: exponents where it is logarithmic. */
 const exponents = (axis) => axis.range.map((value) => (axis.log ? Math.log10(value) : value));
@@ -105,12 +107,16 @@ const PAINTERS = {
     context.lineWidth = 1;
     for (let i = 0; i < mark.count; i++) {
       const [px, py] = [x(mark.x[i]), y(mark.y[i])];
+      // The canvas shows symbols beyond the axes' ends: those at an end are whole, and those beyond are left out.
+      if (!(px >= x.start - 1 && px <= x.end + 1)) continue;
       if (mark.low || mark.high) {
+        const ends = [mark.low || mark.y, mark.high || mark.y].map((of) => clamp(y(of[i]), y.start, y.end));
         context.beginPath();
-        context.moveTo(px, y((mark.low || mark.y)[i]));
-        context.lineTo(px, y((mark.high || mark.y)[i]));
+        context.moveTo(px, ends[0]);
+        context.lineTo(px, ends[1]);
         context.stroke();
       }
+      if (!(py >= y.start - 1 && py <= y.end + 1)) continue;
       context.beginPath();
       shape(context, px, py, radius);
       context.fill();

@@ -54,6 +54,22 @@ const sortable = (table) => {
   });
 };
 
+/* What can be scrolled sideways says at which sides there is more. */
+const edged = (element) => {
+  const update = () => {
+    const left = element.scrollLeft > 1;
+    const right = element.scrollLeft < element.scrollWidth - element.clientWidth - 1;
+    const more = [left && "left", right && "right"].filter(Boolean).join(" ");
+    if (more) element.dataset.more = more;
+    else delete element.dataset.more;
+  };
+  element.addEventListener("scroll", update, { passive: true });
+  const watch = new ResizeObserver(update);
+  watch.observe(element);
+  for (const child of element.children) watch.observe(child);
+  update();
+};
+
 // ---------------------------------------------------------------- the page
 
 const all = [...document.querySelectorAll("figure.figure")].map((element) => new Chart(element));
@@ -99,6 +115,7 @@ const start = () => {
     });
   for (const table of document.querySelectorAll("main > section table.table, .disclosed table.table"))
     sortable(table);
+  for (const element of document.querySelectorAll(".bar ul, .scroll")) edged(element);
   for (const button of document.querySelectorAll(".copy")) {
     button.hidden = false;
     button.addEventListener("click", async () => {
