@@ -509,17 +509,13 @@ def _check_picture(picture: Path, target: Path | None, sources: dict[str, Path])
     "--units",
     type=click.IntRange(min=0),
     metavar="N",
-    default=64,
-    show_default=True,
-    help="Of how many paths, spread evenly, to keep how often each unit switches.",
+    help="Of how many paths, spread evenly, to keep how often each unit switches (default: 64).",
 )
 @click.option(
     "--exhibits",
     type=click.IntRange(min=0),
     metavar="N",
-    default=2,
-    show_default=True,
-    help="Of how many paths with the most and the least deviation to keep every region, for pictures.",
+    help="Of how many paths with the most and the least deviation to keep every region, for pictures (default: 2).",
 )
 @click.option(
     "--budget", type=_Budget(), metavar="30s|N", help="End a segment's walk after this time, or after N regions."
@@ -568,8 +564,8 @@ def analyze(
     lanes: int | None,
     memory: int,
     regions: bool,
-    units: int,
-    exhibits: int,
+    units: int | None,
+    exhibits: int | None,
     budget: tuple[str, float] | None,
     estimate: float | None,
     workers: int | None,
@@ -588,6 +584,10 @@ def analyze(
 
     if scheduler is not None and (cluster is not None or workers is not None):
         raise click.UsageError("--scheduler names a cluster that has its workers: leave out --cluster and --workers")
+    if estimate is not None and not (units is None and exhibits is None):
+        raise click.UsageError("--estimate does not walk all of a path: leave out --units and --exhibits")
+    if exhibits and budget is not None and budget[0] == "max_seconds" and not regions:
+        raise click.UsageError("--exhibits walks paths again, which a budget of seconds ends elsewhere: add --regions")
     settings = study.Settings(
         engine=engine,
         precision=precision,
@@ -597,7 +597,7 @@ def analyze(
         lowering=lowering,
         estimate=estimate,
         regions=regions,
-        units=units,
+        units=study.UNITS if units is None else units,
         seed=seed,
         **({} if budget is None else {budget[0]: budget[1]}),  # type: ignore[arg-type]
     )
@@ -653,7 +653,7 @@ def analyze(
                     progress=progress,
                     stop=stop,
                     notice=lambda text: _tell(f"Notice: {text}"),
-                    exhibits=exhibits,
+                    exhibits=study.EXHIBITS if exhibits is None else exhibits,
                 )
         except KeyboardInterrupt:
             _tell("Stopped at once; what was finished is safe. The same command goes on from here.")

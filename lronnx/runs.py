@@ -48,7 +48,6 @@ class Exhibit:
     rank: int
     regions: pa.Table
     points: Floats
-    closed: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +99,7 @@ class Run:
     @property
     def model(self) -> str:
         """The name of the model's file."""
-        return str(self.manifest.get("chosen", {}).get("model", "model"))
+        return str(self.manifest["chosen"].get("model", "model"))
 
 
 def read(spec: str) -> Run:
@@ -114,12 +113,13 @@ def read(spec: str) -> Run:
     notices: list[str] = []
     try:
         parts = _Rows.of(place)
-        figures = _summary(place)
-        if figures is None:
-            seed = int(manifest["study"].get("walk", {}).get("seed", 0))
-            figures = {"study": manifest["study"], **summary.summarize(parts.batches(), seed=seed)}
         per_path = dict(summary.per_path(parts.batches()))
         done = len(per_path["path"])
+        figures = _summary(place)
+        # A summary of all paths is none of those that are left, should parts have gone.
+        if figures is None or not figures["totals"].get("paths") == done == paths:
+            seed = manifest["study"]["walk"].get("seed", 0)
+            figures = {"study": manifest["study"], **summary.summarize(parts.batches(), seed=seed)}
         if done < paths:
             notices.append(f"The run is not finished: this is about the {done} of its {paths} paths that are.")
         per_path["index"] = _indices(parts, done)
@@ -135,7 +135,7 @@ def read(spec: str) -> Run:
         done=done,
         total=paths,
         paths=per_path,
-        network=dict(manifest.get("chosen", {}).get("network", {})),
+        network=manifest["chosen"]["network"],
         exhibits=exhibits,
         seconds=seconds,
         devices=devices,
@@ -147,31 +147,69 @@ def read(spec: str) -> Run:
 def _manifest(place: Place) -> dict[str, Any]:
     try:
         found = json.loads(place.read(run_folder.MANIFEST))
+        if not isinstance(found, dict):
+            raise TypeError("it is no JSON object")
         layout = found["format"]
-        if not isinstance(found["study"], dict) or not isinstance(found["paths"], int):
-            raise TypeError("study or paths")
+        if layout not in FORMATS:
+            raise InputError(
+                f"the run folder {place.shown} has layout {layout}, this lronnx reads {', '.join(map(str, FORMATS))}"
+            )
+        return _completed(found)
     except (FileNotFoundError, NotADirectoryError):
         raise InputError(
             f"{place.shown} is no run folder: it holds no {run_folder.MANIFEST}; lronnx analyze -o makes one"
         ) from None
     except OSError as error:
         raise InputError(f"the run folder {place.shown} cannot be read: {error}") from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{place.shown}/{run_folder.MANIFEST} is damaged: {error!r}") from None
-    if layout not in FORMATS:
-        raise InputError(
-            f"the run folder {place.shown} has layout {layout}, this lronnx reads {', '.join(map(str, FORMATS))}"
-        )
-    return dict(found)
+    except KeyError as error:
+        raise InputError(f"{place.shown}/{run_folder.MANIFEST} is damaged: it has no {error.args[0]}") from None
+    except (ValueError, TypeError, RecursionError) as error:
+        raise InputError(f"{place.shown}/{run_folder.MANIFEST} is damaged: {error}") from None
+
+
+def _completed(manifest: dict[str, Any]) -> dict[str, Any]:
+    """The manifest with every object that readers look into, empty where it has none.
+
+    Raises KeyError for what every manifest has, and TypeError for what is of another type than it should be.
+    """
+    whole = _typed(manifest["paths"], int, "paths")
+    if isinstance(whole, bool) or whole < 0:
+        raise TypeError("paths is no number of paths")
+    study = dict(_typed(manifest["study"], dict, "study"))
+    for name in ("model", "paths", "walk"):
+        study[name] = _typed(study.get(name, {}), dict, f"study.{name}")
+    study["walk"] = {"seed": 0, **study["walk"]}
+    _typed(study["walk"]["seed"], int, "study.walk.seed")
+    chosen = dict(_typed(manifest.get("chosen", {}), dict, "chosen"))
+    network = chosen["network"] = dict(_typed(chosen.get("network", {}), dict, "chosen.network"))
+    for key, value in _typed(network.get("metadata", {}), dict, "chosen.network.metadata").items():
+        _typed(value, str, f"chosen.network.metadata.{key}")
+    for node in _typed(network.get("switching_nodes", []), list, "chosen.network.switching_nodes"):
+        for name, kind in (("label", str), ("operator", str), ("shape", list), ("units", int), ("level", int)):
+            _typed(_typed(node, dict, "a switching node")[name], kind, f"{name} of a switching node")
+        if not all(isinstance(size, int) for size in node["shape"]) or math.prod(node["shape"]) != node["units"]:
+            raise TypeError(f"the units of the switching node {node['label']} do not fit its shape")
+    sessions = _typed(manifest.get("sessions", []), list, "sessions")
+    for session in sessions:
+        _typed(_typed(session, dict, "a session").get("environment", {}), dict, "a session's environment")
+    return {**manifest, "study": study, "chosen": chosen, "sessions": sessions}
+
+
+def _typed(value: Any, kind: type, what: str) -> Any:
+    if not isinstance(value, kind):
+        raise TypeError(f"{what} is no {kind.__name__}")
+    return value
 
 
 def _summary(place: Place) -> dict[str, Any] | None:
     """What the run itself summed up in the end; None if it has not, or if that cannot be read."""
     try:
         found = json.loads(place.read(run_folder.SUMMARY))
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, ValueError, RecursionError):
         return None
-    return dict(found) if isinstance(found, dict) and {"groups", "tests", "totals"} <= found.keys() else None
+    kinds = {"estimated": bool, "totals": dict, "measures": list, "groups": dict, "tests": list, "confidence": float}
+    whole = isinstance(found, dict) and all(isinstance(found.get(name), kind) for name, kind in kinds.items())
+    return dict(found) if whole else None
 
 
 @dataclass(frozen=True)
@@ -254,7 +292,7 @@ def _indices(parts: _Rows, count: int) -> Integers:
 
 def _switches(parts: _Rows, manifest: Mapping[str, Any], notices: list[str]) -> dict[str, Any]:
     """Switches by unit and by place, of all nodes."""
-    recorded = manifest.get("chosen", {}).get("network", {}).get("switching_nodes", [])
+    recorded = manifest["chosen"]["network"].get("switching_nodes", [])
     units = {str(node["label"]): np.zeros(int(node["units"]), np.int64) for node in recorded}
     places = {label: np.zeros((MOST_SEGMENTS, records.PLACES), np.int64) for label in units}
     paths = 0
@@ -278,9 +316,11 @@ def _switches(parts: _Rows, manifest: Mapping[str, Any], notices: list[str]) -> 
                 found, times = (
                     pc.list_flatten(pc.struct_field(numbers, name)).to_numpy() for name in ("unit", "switches")
                 )
+                if len(found) and not 0 <= found.min() <= found.max() < len(units[label]):
+                    raise InputError(f"the rows of the run know more units of {label} than its {run_folder.MANIFEST}")
                 np.add.at(units[label], found, times)
     if not longest:
-        if seen and not manifest.get("study", {}).get("walk", {}).get("estimate"):
+        if seen and not manifest["study"]["walk"].get("estimate"):
             notices.append("Where on their way units switch, and which, was not recorded in this run.")
         return {}
     if longest > MOST_SEGMENTS or len(lengths) > 1:
@@ -319,40 +359,45 @@ def _exhibits(
         if named:
             files[named[1], int(named[2])] = f"{run_folder.EXHIBITS}/{name}"
     chosen = {path for kind, path in files if kind == "points"}
-    if manifest["study"].get("walk", {}).get("regions"):
+    if manifest["study"]["walk"].get("regions"):
         for name in place.names(run_folder.REGIONS):
             named = run_folder.PATH_NAME.match(name)
             if named and int(named[1]) in chosen:
                 files["path", int(named[1])] = f"{run_folder.REGIONS}/{name}"
-    # Half of them deviate most; the number that was asked for is not recorded.
-    most, least = summary.extremes(paths, (len(chosen) + 1) // 2)
-    closed = _closed(manifest)
     found: list[Exhibit] = []
-    for extreme, numbers in ((True, most), (False, least)):
+    for extreme, numbers in zip((True, False), _extremes(paths, chosen), strict=True):
         for rank, path in enumerate(numbers):
             if path not in chosen or ("path", path) not in files:
                 continue
-            regions, points = (_checked(place, files[kind, path]) for kind in ("path", "points"))
-            if regions is None or points is None:
-                notices.append(
-                    f"The files of path {path} in {run_folder.EXHIBITS} are damaged: analyze again mends them."
-                )
+            try:
+                regions, points = (_checked(place, files[kind, path]) for kind in ("path", "points"))
+                if regions is None or points is None:
+                    raise ValueError
+                shape = json.loads(points.schema.metadata[b"lronnx.shape"])
+                array = _floats(points.column("point").combine_chunks()).reshape(len(points), *shape)
+            except (ValueError, TypeError, KeyError):
+                told = f"The files of path {path} in {run_folder.EXHIBITS} are damaged: analyze again mends them."
+                notices.append(told)
                 continue
-            shape = json.loads(points.schema.metadata[b"lronnx.shape"])
-            array = _floats(points.column("point").combine_chunks()).reshape(len(points), *shape)
             position = int(np.searchsorted(paths["path"], path))
-            found.append(Exhibit(path, position, extreme, rank, regions, array, closed))
-    if not found and len(paths["path"]) == int(manifest["paths"]):
+            found.append(Exhibit(path, position, extreme, rank, regions, array))
+    if not found and len(paths["path"]) == manifest["paths"]:
         notices.append(
-            "Of no path were all regions kept, so none is shown: lronnx analyze keeps them, unless it is called with "
-            "--exhibits 0, once all paths are done."
+            "Of no path were all regions kept, so none is shown: lronnx analyze keeps them once all paths are done, "
+            "unless it is called with --exhibits 0, or with a budget of seconds."
         )
     return tuple(found)
 
 
-def _closed(manifest: Mapping[str, Any]) -> bool:
-    about = manifest["study"].get("paths", {})
-    return bool(about.get("closed", about.get("family") in ("closed", "random")))
+def _extremes(paths: Mapping[str, NDArray[Any]], chosen: set[int]) -> tuple[list[int], list[int]]:
+    """The paths with the most and the least deviation, for as many as it takes to have all that were chosen."""
+    # How many were asked for is not recorded, and of some the files may be missing.
+    count = (len(chosen) + 1) // 2
+    most, least = summary.extremes(paths, count)
+    while not chosen <= {*most, *least} and count < len(paths["path"]):
+        count *= 2
+        most, least = summary.extremes(paths, count)
+    return most, least
 
 
 def _floats(lists: pa.Array) -> Floats:

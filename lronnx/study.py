@@ -63,10 +63,13 @@ UNITS = 64
 EXHIBITS = 2
 """Of so many paths with the most and with the least absolute deviation every region is kept, to be looked at."""
 
-# Longer texts in a model's metadata (lists of a whole training split's samples) are data, not facts.
-_METADATA = 2000
+# Longer texts in a model's metadata are data, not facts; the names of a thousand classes are not as long.
+_METADATA = 2**16
 
 _FEW_REGIONS = 50_000
+
+EXHIBIT_BYTES = 10**8
+"""A path with more regions than take about so many bytes is not kept to be looked at."""
 
 # A part is read as a whole: about so many bytes, and no more paths than these.
 _PART_BYTES, _PART_PATHS = 8 * 2**20, 256
@@ -237,8 +240,7 @@ class Study:
             if run.complete:
                 figures = self._sum_up(run)
                 run.finish(figures)
-                if self.settings.estimate is None:
-                    self._exhibit(run, crew, exhibits, stop, notice or (lambda text: None))
+                self._exhibits(run, crew, exhibits, stop, notice or (lambda text: None))
             return Ended(
                 summary=figures,
                 done=len(run.done),
@@ -365,25 +367,47 @@ class Study:
         count, kept = len(self.paths), self.settings.units
         return path * kept // count != (path - 1) * kept // count
 
+    def _exhibits(
+        self, run: RunFolder, crew: Crew, count: int, stop: Callable[[], Stop], notice: Callable[[str], None]
+    ) -> None:
+        """Keep every region of the paths that deviate most and least. Whatever goes wrong, the study is done."""
+        # What a budget of seconds allows is another walk every time, and of estimates most regions are not walked.
+        again = self.settings.estimate is None and self.settings.max_seconds is None
+        try:
+            if again or (self.settings.estimate is None and run.keeps_regions):
+                self._exhibit(run, crew, count, stop, notice)
+        except OSError as error:
+            notice(f"the regions for pictures could not be kept: {error.strerror or error}")
+        except KeyboardInterrupt:
+            notice("stopped before all regions for pictures were kept; the same command makes up for it")
+
     def _exhibit(
         self, run: RunFolder, crew: Crew, count: int, stop: Callable[[], Stop], notice: Callable[[str], None]
     ) -> None:
-        """Keep every region of the paths that deviate most and least."""
         paths = summary.per_path(run.rows())
         most, least = summary.extremes(paths, count)
+        regions = dict(zip(paths["path"].tolist(), paths["regions"].tolist(), strict=True))
         there = run.exhibited([*most, *least])
         missing = [path for path in (*most, *least) if path not in there]
         if run.keeps_regions:
             for path in missing:
                 run.exhibit(path, self.paths[path].points, None)
             return
+        # A value and a slope of every output.
+        size = 16 * self.network.outputs + 60
+        large = [path for path in missing if regions[path] * size > EXHIBIT_BYTES]
+        if large:
+            told = ", ".join(map(str, large))
+            notice(f"the regions of these paths are too many to be kept for pictures: {told}")
+            missing = [path for path in missing if path not in large]
         if missing and stop() is Stop.NO:
             chosen = {path: self.paths[path] for path in missing}
             tasks = [Task(path, one.points, one.closed, False, True) for path, one in chosen.items()]
             # For a few regions other processes would take longer to start than to walk.
-            few = paths["regions"][np.isin(paths["path"], missing)].sum() < _FEW_REGIONS
+            few = sum(regions[path] for path in missing) < _FEW_REGIONS
+            here = few and crew.scheduler is None and not crew.local
             rates = run.manifest["chosen"]["rates"]
-            workers = self._workers(Crew(1) if few else crew, rates, len(missing), stop)
+            workers = self._workers(Crew(1) if here else crew, rates, len(missing), stop)
             try:
                 for result in workers.results(tasks):
                     if result is not None and result.regions is not None:
@@ -633,7 +657,11 @@ def _facts(network: Network) -> dict[str, Any]:
     return {
         "units": network.units,
         "outputs": network.outputs,
-        "metadata": {key: text for key, text in sorted(network.metadata.items()) if len(text) <= _METADATA},
+        "metadata": {
+            key: text
+            for key, text in sorted(network.metadata.items())
+            if key not in (CORRUPTED_KEY, TRAINED_KEY) and len(text) <= _METADATA
+        },
         "notices": list(network.notices),
         "switching_nodes": [
             {
