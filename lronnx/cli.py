@@ -690,7 +690,12 @@ def _tell_end(ended: study.Ended, seconds: float) -> None:
 @main.command("report", short_help="Show what studies found: a page of figures.")
 @click.argument("specs", metavar="RUN [RUN ...]", nargs=-1, required=True)
 @click.option("-o", "--out", "target", type=_TARGET, metavar="REPORT.html", help="Write the page to this file.")
-@click.option("--png", type=_TARGET, metavar="DIR", help="Write every figure, and its data as CSV, to this folder.")
+@click.option(
+    "--png",
+    type=_TARGET,
+    metavar="DIR",
+    help="Write every figure, and its data as CSV, to this folder; the regions of single paths are in RUN/exhibits.",
+)
 @click.option("--svg", type=_TARGET, metavar="DIR", help="The same as SVG.")
 @click.option("--title", metavar="TEXT", help="What the page is called.")
 @click.option(
@@ -724,9 +729,11 @@ def make_report(
     for form, folder in folders.items():
         plot.check_installed(*plot.FORMS[f".{form}"])
         _check_folder(folder, f"--{form}")
-    read = [runs.read(spec) for spec in specs]
     from lronnx.plot import report as drawing
 
+    read = [runs.read(spec) for spec in specs]
+    for notice in drawing.distinct(read)[1]:
+        _tell(f"Notice: {notice}")
     if target is not None:
         content = drawing.page_of(read, title=title, against=against, command=_command_line())
         store.write_bytes(target, content)
@@ -754,12 +761,28 @@ def _check_page(target: Path, specs: Sequence[str]) -> None:
     if target.suffix.lower() not in (".html", ".htm"):
         raise InputError(f"-o {target}: a report is a page, .html; --png DIR and --svg DIR write its figures")
     plot.check_drawable(".html", f"-o {target}")
+    _check_outside(target, "-o")
     names = (run_folder.MANIFEST, run_folder.SUMMARY)
     store.check_writable(target, sources={f"{name} of {spec}": Path(spec) / name for spec in specs for name in names})
 
 
+def _check_outside(target: Path, option: str) -> None:
+    """Raise InputError for a place in a run folder, which holds nothing but its run."""
+    from lronnx import run_folder
+
+    resolved = target.resolve()
+    for folder in (resolved, *resolved.parents):
+        try:
+            manifest = json.loads((folder / run_folder.MANIFEST).read_bytes())
+        except (OSError, ValueError):
+            continue
+        if isinstance(manifest, dict) and {"format", "study"} <= manifest.keys():
+            raise InputError(f"{option} {target}: this is inside of the run folder {folder}; write it beside that")
+
+
 def _check_folder(folder: Path, option: str) -> None:
     """Raise InputError if no files could be written to a folder, which need not exist, before any work is done."""
+    _check_outside(folder, option)
     there = folder.absolute()
     while not there.exists() and there != there.parent:
         there = there.parent

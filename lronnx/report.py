@@ -28,6 +28,9 @@ TOP_CLASSES = 20
 TOP_TESTS = 12
 TOP_CLASS_TESTS = 5
 
+FEW = 5
+"""Paths below which no interval of a mean is told: see :func:`lronnx.summary.mean_interval` how narrow it would be."""
+
 MEASURES = {
     "regions": "regions",
     "linear_regions_per_region": "linear per region",
@@ -406,8 +409,8 @@ def study_warnings(summary: Mapping[str, Any]) -> list[str]:
         )
     elif totals["partial_segments"]:
         told.append(
-            f"PARTIAL: {totals['partial_segments']} of {totals['segments']} segments were not walked to their end; all "
-            "figures are about the parts that were walked."
+            f"PARTIAL: {totals['partial_segments']} of {totals['segments']} segments were not walked to their end, "
+            f"{_percent(totals['covered_fraction'])} of the length was walked; all figures are about these parts."
         )
     if not check["ok"]:
         named = [str(path) for path in check["first_failed_paths"]]
@@ -431,7 +434,10 @@ def _measures(summary: Mapping[str, Any]) -> RenderableType:
 
 def measure_columns(summary: Mapping[str, Any]) -> tuple[str, ...]:
     """The heading of :func:`measure_rows`."""
-    first = "ESTIMATE of" if summary["estimated"] else "measure of a path"
+    if summary["estimated"]:
+        first = "ESTIMATE of"
+    else:
+        first = "PARTIAL measure" if summary["totals"].get("partial_segments") else "measure of a path"
     return (first, "mean", f"{100 * summary['confidence']:.4g} % interval", "standard\ndeviation", "median")
 
 
@@ -445,7 +451,7 @@ def measure_rows(summary: Mapping[str, Any]) -> list[tuple[str, ...]]:
             (
                 MEASURES[name],
                 short(figures["mean"]),
-                interval_text(figures["interval"]),
+                interval_text(interval(figures)),
                 short(figures["standard_deviation"]),
                 short(quartiles[1] if quartiles else None),
             )
@@ -463,7 +469,7 @@ def measure_notes(summary: Mapping[str, Any]) -> list[str]:
     )
     lines = [
         f"Density is in regions per unit of length; mean deviation is absolute deviation per length; {over}. The "
-        "interval is of the mean over paths (bootstrap)."
+        f"interval is of the mean over paths (bootstrap); fewer than {FEW} have none, since so few tell little."
     ]
     missing = [
         f"{MEASURES[name]} ({figures['missing']})"
@@ -594,6 +600,12 @@ def short(figure: float | None) -> str:
     if figure is None:
         return "-"
     return f"{figure:.0f}" if 1e4 <= abs(figure) < 1e7 else f"{figure:.4g}"
+
+
+def interval(figures: Mapping[str, Any]) -> Sequence[float] | None:
+    """The interval of a measure's mean; None where there is none, or where it is of fewer than :data:`FEW` paths."""
+    ends: Sequence[float] | None = figures["interval"]
+    return ends if figures["count"] >= FEW else None
 
 
 def interval_text(ends: Sequence[float] | None) -> str:

@@ -6,6 +6,7 @@ import base64
 import dataclasses
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from click.testing import CliRunner, Result
 
 from lronnx import cli, runs
 from lronnx.errors import InputError
-from lronnx.plot import page, report, segment
+from lronnx.plot import compare, page, report, segment
 from lronnx.runs import Run
 
 HOSTILE = made_runs.HOSTILE
@@ -33,10 +34,14 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "digits"
-    command = ["analyze", "-o", str(folder), "--samples", "3", "--radius", "1", "--anchors", "3", "--workers", "1"]
-    result = CliRunner().invoke(cli.main, [*command, "--exhibits", "1"])
-    assert result.exit_code == 0, result.stderr
+    analyze(folder)
     return folder
+
+
+def analyze(folder: Path, *options: str) -> None:
+    command = ["analyze", "-o", str(folder), "--samples", "3", "--radius", "1", "--anchors", "3", "--workers", "1"]
+    result = CliRunner().invoke(cli.main, [*command, "--exhibits", "1", *options])
+    assert result.exit_code == 0, result.stderr
 
 
 def lronnx_report(*arguments: object, code: int = 0) -> Result:
@@ -89,7 +94,9 @@ def test_a_page_tells_what_was_run() -> None:
     ):
         assert told in text, told
     totals = made.summary["totals"]
-    assert f"{totals['regions']:,} regions, every one of them found" in text
+    assert (
+        f"{totals['regions']:,} regions, {totals['linear_regions']:,} linear regions, every one of them found" in text
+    )
     assert "<td>unit switches</td>" in text.replace(' class="short"', "")
     assert "warning" not in re.sub(
         r"<style>.*?</style>|<script>.*?</script>|<noscript>.*?</noscript>", "", text, flags=re.S
@@ -133,7 +140,8 @@ def test_a_run_without_paths_says_so(browser: Browser, tmp_path: Path) -> None:
     assert "UNFINISHED: 0 of 5 paths are done" in browser.text()
     assert "No path is done, so there is nothing more to tell or to show." in browser.text()
     both = report.page_of([made_runs.run(1, 0, total=5, shown="none"), made_runs.run(1, 0, total=5, shown="either")])
-    assert b"There is no run that can be compared." in both
+    assert b"Fewer than two runs can be compared, so there is no comparison." in both
+    assert b"The runs compared" not in both
 
 
 # --- What a page draws
@@ -229,9 +237,23 @@ def test_many_runs_are_compared_and_none_is_shown_by_itself(browser: Browser, tm
     assert "130 runs with 10 different values of: width of the network." in browser.text()
     points = [mark for mark in browser.marks("density-and-deviation") if mark["name"] == "test error"]
     assert [mark["count"] for mark in points] == [10]
-    one = made_runs.run(1, 6, nodes=None)
-    unknown = report.page_of([dataclasses.replace(one, shown=f"sweep/{n}") for n in range(130)])
-    assert b"run, in the order given (118 in between are not named)" in unknown
+
+
+def test_runs_of_unknown_networks_stand_in_the_order_of_their_names() -> None:
+    missing = ("Where on their way units switch, and which, was not recorded in this run.",)
+    sweep = [
+        dataclasses.replace(made_runs.run(n, 6, shown=f"sweep/r{n}", nodes=None), notices=missing)
+        for n in sorted(range(130), key=str)
+    ]
+    content = report.page_of(sweep)
+    assert b"run, by name (118 in between are not named)" in content
+    names = [text for _, text in payloads(content)["density-and-deviation"]["x"]["ticks"]]
+    assert names == sorted(names, key=lambda text: int(text[1:]))
+    assert (names[0], names[-1]) == ("r0", "r129")
+    assert content.count(b"An older version of lronnx made this") == 1
+    assert b"was not recorded in this run" not in content
+    rows = re.findall(rb"<tr><t[dh][^>]*>r([0-9]+)</t", content)
+    assert [int(one) for one in rows] == [*range(130)] * 2
 
 
 def test_a_view_of_a_path_is_as_fine_as_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -294,10 +316,18 @@ def test_the_command_writes_a_page(run_folder: Path, browser: Browser, tmp_path:
 def test_the_command_writes_every_figure_alone(run_folder: Path, tmp_path: Path) -> None:
     figures = tmp_path / "new" / "figures"
     target = tmp_path / "page.html"
-    result = lronnx_report(run_folder, run_folder, "-o", target, "--svg", figures, "--against", "units")
+    other = tmp_path / "other"
+    analyze(other, "--seed", "1")
+    result = lronnx_report(run_folder, other, "-o", target, "--svg", figures)
     names = {path.name for path in figures.iterdir()}
     assert {path.stem for path in figures.iterdir()} >= set(payloads(target.read_bytes()))
-    assert {"density-and-deviation.svg", "density-and-deviation.csv", "digits-2-units.svg"} <= names
+    assert {"density-and-deviation.svg", "density-and-deviation.csv", "digits-units.svg", "other-units.svg"} <= names
+    # All regions of a path are in the run folder.
+    assert {name for name in names if re.search(r"path-\d+\.", name)} == {
+        f"{run}-path-{one.path}.svg"
+        for run, folder in (("digits", run_folder), ("other", other))
+        for one in runs.read(str(folder)).exhibits
+    }
     assert f"{len(names)} files, to {figures}" in result.stderr
     # The folder is there already, and no page is asked for.
     result = lronnx_report(run_folder, "--png", figures)
@@ -322,6 +352,9 @@ def test_wrong_usage(run_folder: Path, tmp_path: Path, monkeypatch: pytest.Monke
     assert "does not exist: create it first" in told(run_folder, "-o", tmp_path / "nowhere" / "page.html")
     assert "--png" in told(run_folder, "--png", file / "figures")
     assert "is no folder" in told(run_folder, "--png", file)
+    assert "is inside of the run folder" in told(run_folder, "-o", run_folder / "page.html")
+    assert "is inside of the run folder" in told(run_folder, "--png", run_folder)
+    assert "is inside of the run folder" in told(run_folder, "--svg", run_folder / "deep" / "figures")
     assert "--against nothing: no run knows such a number" in told(run_folder, "-o", page_, "--against", "nothing")
     assert "Missing argument 'RUN [RUN ...]'" in told()
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
@@ -333,4 +366,113 @@ def test_against_is_checked_for_a_page_of_one_run() -> None:
     made: Run = made_runs.run(1, 4)
     with pytest.raises(InputError, match="no run knows such a number"):
         report.page_of([made], against="width")
-    assert b"1 run with 1 different value of: units of the network." in report.page_of([made], against="units")
+    content = report.page_of([made], against="units")
+    assert b"A single run has nothing to be compared against" in content
+    assert "density-and-deviation" not in payloads(content)
+    assert not any(one.name == "density-and-deviation" for one in report.figures([made], "units")[0])
+
+
+# --- Runs that cannot be put beside each other
+
+
+def test_a_run_is_told_once(run_folder: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(run_folder, copy)
+    target = tmp_path / "page.html"
+    result = lronnx_report(run_folder, f"{run_folder}/../{run_folder.name}", copy, "-o", target)
+    folder = f"{run_folder}/../{run_folder.name} is left out: {run_folder} is the same folder."
+    equal = f"{copy} is left out: it is a copy of {run_folder}."
+    assert f"Notice: {folder}\nNotice: {equal}\n" in result.stderr
+    text = target.read_text()
+    assert folder in text
+    assert equal in text
+    found = runs.read(str(run_folder))
+    assert f"{found.done} paths through the input space, {found.summary['totals']['regions']:,} regions" in text
+    # Others of the same study are none: of another network, or with other rows.
+    one = made_runs.run(1, 5, shown="one")
+    for other in (
+        made_runs.run(2, 5, shown="one"),
+        dataclasses.replace(one, manifest=made_runs.run(2, 5).manifest),
+        dataclasses.replace(one, paths={**one.paths, "density": one.paths["density"] + 1e-9}),
+    ):
+        assert report.distinct([one, other])[1] == []
+    assert len(report.distinct([one, dataclasses.replace(one, shown="other")])[0]) == 1
+
+
+def test_a_partial_run_is_told_and_not_compared() -> None:
+    whole = [made_runs.run(seed, 8, shown=f"whole{seed}") for seed in (1, 2)]
+    partial = made_runs.run(3, 8, shown="part", partial=True)
+    partial.manifest["study"]["walk"]["max_regions"] = 50  # type: ignore[index]
+    content = report.page_of([*whole, partial])
+    text = content.decode()
+    assert (
+        "Left out, since only parts of their paths were walked, other parts in every run: part: PARTIAL (50 %" in text
+    )
+    assert "Where the budget of 50 regions ended the walk of a segment, its number of regions is only that" in text
+    assert "<td>PARTIAL (50 % walked)</td>" in text.replace(' class="short"', "")
+    regions, linear = (sum(run.summary["totals"][key] for run in whole) for key in ("regions", "linear_regions"))
+    assert (
+        f"16 paths through the input space, {regions:,} regions, {linear:,} linear regions, every one of them found; "
+        "beside them 8 paths walked in part" in text
+    )
+    assert "means over all paths of a run, PARTIAL: over the parts that were walked" in text.lower().replace(
+        "partial:", "PARTIAL:"
+    )
+    for name, figure in payloads(content).items():
+        if name.startswith("part-"):
+            assert figure["caption"].startswith("PARTIAL (50 % walked): all figures are about the parts")
+        else:
+            assert "PARTIAL" not in json.dumps(figure)
+    assert payloads(content)["part-density-by-split"]["x"]["label"].startswith("PARTIAL: density")
+    one = report.page_of([whole[0], partial]).decode()
+    assert "Fewer than two runs can be compared, so there is no comparison." in one
+    assert ">The runs compared<" not in one
+    assert ">The runs compared<" in text
+
+
+def test_pages_of_runs_with_exhibits_have_room_to_spare() -> None:
+    shown = [
+        made_runs.run(
+            n,
+            72,
+            shown=f"run{n}",
+            outputs=10,
+            segments=8,
+            exhibits=[
+                made_runs.exhibit(15_000, outputs=10, path=path, size=32, most=path < 2, seed=path) for path in range(4)
+            ],
+        )
+        for n in (1, 2)
+    ]
+    content = report.page_of(shown)
+    assert len(content) <= 7_500_000
+    assert sum("path-" in name for name in payloads(content)) == 8
+
+
+def test_titles_of_still_figures_say_whose_they_are() -> None:
+    shown = [made_runs.run(n, 6, shown=f"run{n}", exhibits=[made_runs.exhibit(9)]) for n in (1, 2)]
+    narrow, wide = report.figures(shown)
+    for figure in [*narrow, *wide]:
+        for number in (1, 2):
+            assert figure.title.startswith(f"run{number}: ") == figure.name.startswith(f"run{number}-")
+    assert wide[0].title.startswith(
+        f"run1: Path 0, train sample 0, class {shown[0].paths['class'][0]}, corrupted label"
+    )
+    assert not any(figure.table for figure in wide)
+    alone, _ = report.figures(shown[:1])
+    assert alone[0].title == "Density by split"
+
+
+def test_training_errors_say_of_which_labels_they_are() -> None:
+    known = {"lronnx.accuracy_test": "0.5", "lronnx.accuracy_train": "0.9"}
+    true = {"lronnx.accuracy_train_true_labels": "0.75"}
+    pair = [made_runs.run(n, 6, shown=f"run{n}", metadata=known | true | {"lronnx.width": str(n)}) for n in (1, 2)]
+    content = report.page_of(pair)
+    names = {mark.get("name") for mark in payloads(content)["density-and-deviation"]["panels"][0]["marks"]}
+    assert {"test error", "training error (labels as trained)", "training error (true labels)"} <= names
+    text = re.sub(r' class="[a-z ]*"', "", content.decode())
+    assert "<td>training error (labels as trained)</td><td>10 %</td><td>10 %</td>" in text
+    assert "<td>training error (true labels)</td><td>25 %</td><td>25 %</td>" in text
+    for same in ({}, {"lronnx.accuracy_train_true_labels": "0.9"}):
+        one = made_runs.run(1, 6, metadata=known | same)
+        assert compare.errors(one) == pytest.approx({"test error": 50.0, "training error (labels as trained)": 10.0})

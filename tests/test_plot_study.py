@@ -253,6 +253,8 @@ def test_places_along_the_path(segments: int, together: int) -> None:
         np.testing.assert_allclose(area.low[::2], np.broadcast_to(below, line.y.shape))
         np.testing.assert_array_equal(line.hover.columns["count"], counts)
         below = line.y
+        assert figure is not None
+        np.testing.assert_array_equal(figure.table[f"switches on a path, mean: {label}"], counts / 9)
     assert lines[0].edges[-1] == segments
     assert len(lines[0].y) <= study.MOST_PLACES
 
@@ -345,6 +347,7 @@ def test_runs_of_another_kind_are_told_and_left_out(sweep: list[Run]) -> None:
     others = [
         made_runs.run(1, 8, shown="estimates", metadata=width(16, 0), estimated=True),
         made_runs.run(1, 8, shown="outputs", metadata=width(16, 0), outputs=5),
+        made_runs.run(1, 8, shown="anchors", metadata=width(16, 0), segments=3),
         made_runs.run(1, 0, shown="empty", metadata=width(16, 0)),
         made_runs.run(1, 8, shown="unknown", metadata={}),
     ]
@@ -352,15 +355,101 @@ def test_runs_of_another_kind_are_told_and_left_out(sweep: list[Run]) -> None:
     assert [named.run for named in found.runs] == [*sweep[3:6], *sweep[6:], *sweep[:3]]
     told = "\n".join(found.notices)
     assert "Left out, since no path of theirs is done: empty." in told
-    assert "Left out: estimates. The paths there are closed (anchors 2), 3 outputs, ESTIMATES" in told
-    assert "Left out: outputs." in told
+    assert "Left out: estimates. What is not as in the runs that are compared: figures are ESTIMATE, not exact." in told
+    assert "Left out: outputs. What is not as in the runs that are compared: 5 outputs, not 3." in told
+    assert "Left out: anchors. What is not as in the runs that are compared: paths are closed (anchors 3), not" in told
     assert "Left out, since their networks do not tell their width: unknown." in told
 
 
 def test_runs_in_one_place_that_differ_in_more_than_their_seed_are_told() -> None:
     runs = [made_runs.run(s, 8, metadata=width(2, s, label_noise=f"0.{s}")) for s in range(2)]
+    runs.append(made_runs.run(2, 8, metadata=width(4, 0, label_noise="0.0")))
     found = compare.compared(report.name(runs), "width")
     assert found.notices == ("Runs in the same place, over which means are taken, also differ in their label noise.",)
+
+
+def test_nothing_is_drawn_against_a_number_that_all_runs_have() -> None:
+    runs = [made_runs.run(s, 8, shown=f"run{s}", metadata=width(2, s)) for s in range(2)]
+    found = compare.compared(report.name(runs), "width")
+    assert found.against is None
+    assert found.notices == ("Nothing is drawn against width, of which the runs have only 2.",)
+    assert [named.label for named in found.runs] == ["run0", "run1"]
+    assert all("width" not in figure.title for figure in compare.trends(found))
+
+
+def test_of_few_paths_no_interval_is_drawn() -> None:
+    runs = [made_runs.run(s, 14, shown=f"run{s}", metadata=width(s, 0)) for s in (1, 2)]
+    # Of seven training paths, four have a wrong label and three a right one.
+    first, _ = compare.trends(compare.compared(report.name(runs), None))
+    for mark in of(first, 1, Points):
+        assert mark.low is not None
+        assert mark.high is not None
+        assert (mark.low == mark.y).all() == (mark.high == mark.y).all() == (mark.name != "test"), mark.name
+    assert f"fewer than {texts.FEW} paths have none" in first.caption
+    drawn = [row for row in zip(*first.table.values(), strict=True) if row[3] == "density"]
+    assert [math.isnan(row[5]) for row in drawn] == [row[2] != "test" for row in drawn]
+    figure = study.distribution(runs[0], MEASURES[0], study.divided(runs[0]), name="figure", by="label")
+    assert [mark.group for mark in of(figure, 0, Steps)] == ["test"]
+    assert [mark.name for mark in of(figure, 1, Points)] == [
+        "train, clean labels (3 paths)",
+        "train, corrupted labels (4 paths)",
+        "",
+    ]
+    assert figure is not None
+    assert (
+        "So few paths tell little, and are points only, without an interval: train, clean labels (3 paths), train, "
+        "corrupted labels (4 paths)." in figure.caption
+    )
+    assert "train, clean labels" in figure.caption
+    alone = study.distribution(made_runs.run(1, 3), MEASURES[0], study.divided(runs[0])[:0], name="f", by="label")
+    assert alone is None
+    few = made_runs.run(1, 3)
+    single = study.distribution(few, MEASURES[0], study.groups(few, "split"), name="f", by="split")
+    assert single is not None
+    assert len(single.panels) == 1
+    assert "bin" not in single.caption
+    assert "interval" not in texts.interval_text(texts.interval(few.summary["groups"]["all"][0]["measures"]["density"]))
+    assert texts.interval_text(texts.interval(few.summary["groups"]["all"][0]["measures"]["density"])) == "-"
+
+
+def test_paths_of_images_that_the_network_was_not_trained_with_are_told() -> None:
+    made = made_runs.run(1, 50)
+    paths = dict(made.paths)
+    paths["corrupted"] = np.where(paths["path"] < 8, -1, paths["corrupted"]).astype(np.int8)
+    known = dataclasses.replace(made, paths=paths)
+    told = (
+        "4 train-split paths are of images that the model was not trained with, or whose label nobody knows to be "
+        "right or wrong, and in neither group."
+    )
+    assert study.left_out(known) == told
+    assert study.left_out(made) == ""
+    assert study.left_out(made_runs.run(1, 50, corrupted=False)) == ""
+    figure = study.distribution(known, MEASURES[0], study.divided(known), name="figure", by="label")
+    assert figure is not None
+    assert told in figure.caption
+    assert told.encode() in report.page_of([known])
+
+
+def test_the_table_of_a_figure_has_words_for_what_is_not_known(made: Run) -> None:
+    figure = study.distribution(made, MEASURES[0], study.groups(made, "split"), name="figure", by="split")
+    assert figure is not None
+    words = {1: "corrupted", 0: "clean", -1: ""}
+    at = np.searchsorted(made.paths["path"], np.asarray(figure.table["path"]))
+    assert list(figure.table["training_label"]) == [words[int(one)] for one in made.paths["corrupted"][at]]
+    assert set(figure.table["training_label"]) == set(words.values())
+    assert "-1" not in {str(entry) for column in figure.table.values() for entry in column}
+
+
+def test_units_that_all_switch_need_no_axes(made: Run) -> None:
+    busy = dataclasses.replace(made, unit_switches={label: one + 1 for label, one in made.unit_switches.items()})
+    [figure] = study.by_unit(busy, Layers.of(busy), name="")
+    assert figure.name == "units"
+    assert figure.caption.endswith("Every unit of every layer switched on at least one of 8 paths.")
+
+
+def test_regions_are_linear_only_where_they_are(made: Run) -> None:
+    for figure in every_figure(made, made_runs.run(2, 9)):
+        assert "linear region" not in figure.caption + figure.title + figure.x.label
 
 
 def test_distances_of_runs(sweep: list[Run]) -> None:
@@ -421,7 +510,7 @@ def test_figures_are_finite_and_have_names_of_their_own(options: dict[str, Any])
                     assert np.isfinite(array).all(), figure.name
             assert figure.title
             assert figure.caption
-            assert figure.table
+            assert figure.table or figure.name.startswith("path")
     assert bool(every_figure(made)) == (made.done > 0)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -38,7 +39,13 @@ MOST_SIDE_BY_SIDE = 6
 MOST_NAMED = 12
 """Runs of which names stand at an axis."""
 
-_ERRORS = {"accuracy_test": "test error", "accuracy_train": "training error"}
+_TRUE_LABELS = "accuracy_train_true_labels"
+ERRORS = {
+    "accuracy_test": "test error",
+    "accuracy_train": "training error (labels as trained)",
+    _TRUE_LABELS: "training error (true labels)",
+}
+"""What is told of accuracies, by the metadata that have them."""
 _SYMBOLS: tuple[Symbol, ...] = ("circle", "square", "triangle", "diamond")
 _LABELS = {
     "epoch": "epoch of training",
@@ -82,6 +89,21 @@ def facts(run: Run) -> dict[str, float]:
     return found
 
 
+def errors(run: Run) -> dict[str, float]:
+    """The errors of a run's network in percent, as far as its metadata tell accuracies.
+
+    The training error is of the labels that the network was trained with; where some of these are wrong, the error of
+    the true ones is beside it, if it is another.
+    """
+    known = facts(run)
+    found = {
+        label: 100.0 * (1.0 - known[key]) for key, label in ERRORS.items() if key in known and 0.0 <= known[key] <= 1.0
+    }
+    if known.get(_TRUE_LABELS) == known.get("accuracy_train"):
+        found.pop(ERRORS[_TRUE_LABELS], None)
+    return found
+
+
 def choose(runs: Sequence[Run], asked: str | None) -> str | None:
     """What to compare runs against: ``asked``, or the first of :data:`ORDER` that differs between those that know it.
 
@@ -103,22 +125,52 @@ def choose(runs: Sequence[Run], asked: str | None) -> str | None:
     return None
 
 
+WAYS = {"exact": "", "partial": ", PARTIAL: over the parts that were walked", "estimated": ", ESTIMATED"}
+"""How the paths of a run may have been walked, and what is said of means over such paths."""
+
+
+def walked(run: Run) -> str:
+    """Which of :data:`WAYS`: partial if a budget, or whatever else, ended the walk of a segment before its end."""
+    if run.estimated:
+        return "estimated"
+    return "partial" if run.summary["totals"].get("partial_segments", 0) else "exact"
+
+
+def walked_text(run: Run) -> str:
+    """The same in words, with the share of the paths' length that was walked."""
+    if walked(run) != "partial":
+        return "ESTIMATE" if run.estimated else "exact"
+    share = 100.0 * (run.summary["totals"]["covered_fraction"] or 0.0)
+    return f"PARTIAL ({'more than 99.9' if share > 99.9 else f'{share:.3g}'} % walked)"
+
+
 def kind(run: Run) -> tuple[Any, ...]:
     """What has to be equal for means of two runs to be about the same thing."""
     paths = {key: value for key, value in run.study.get("paths", {}).items() if key not in ("data", "preprocessing")}
-    return (run.estimated, run.summary["outputs"], json.dumps(paths, sort_keys=True))
+    return (walked(run), run.summary["outputs"], json.dumps(paths, sort_keys=True))
 
 
-def kind_text(run: Run) -> str:
-    """The same in words."""
+def _difference(one: Run, other: Run) -> str:
+    """In which of these ``one`` is not as ``other``, in words."""
+    told = []
+    first, second = kind(one), kind(other)
+    if first[2] != second[2]:
+        told.append(f"paths are {_paths_text(one)}, not {_paths_text(other)}")
+    if first[1] != second[1]:
+        told.append(f"{first[1]} {study.plural(first[1], 'output')}, not {second[1]}")
+    if first[0] != second[0]:
+        told.append(f"figures are {walked_text(one)}, not {walked_text(other)}")
+    return "; ".join(told)
+
+
+def _paths_text(run: Run) -> str:
     about = run.study.get("paths", {})
-    options = [f"{name} {value}" for name, value in sorted(about.items()) if isinstance(value, int | float | str)]
-    options = [one for one in options if not one.startswith("family ")]
-    words = [f"{about.get('family', 'unknown')}" + (f" ({', '.join(options)})" if options else "")]
-    outputs = run.summary["outputs"]
-    words.append("no path" if outputs is None else f"{outputs} {'output' if outputs == 1 else 'outputs'}")
-    words.append("ESTIMATES" if run.estimated else "exact")
-    return ", ".join(words)
+    options = [
+        f"{name.replace('_', ' ')} {value}"
+        for name, value in sorted(about.items())
+        if isinstance(value, int | float | str) and name != "family"
+    ]
+    return f"{about.get('family', 'unknown')}" + (f" ({', '.join(options)})" if options else "")
 
 
 def same_samples(runs: Sequence[Run]) -> bool:
@@ -156,7 +208,7 @@ class Comparison:
             named = study.spaced(len(self.runs), MOST_NAMED).tolist()
             ticks = [(float(position), self.runs[position].label) for position in named]
             left = len(self.runs) - len(named)
-            label = f"run, in the order given ({left} in between are not named)" if left else "run"
+            label = f"run, by name ({left} in between are not named)" if left else "run"
             return Axis(label, ticks=ticks, range=(-0.5, len(self.runs) - 0.5))
         places = np.unique(self.x)
         log = float(places[0]) > 0.0 and float(places[-1]) / 4.0 >= float(places[0])
@@ -185,7 +237,13 @@ def compared(runs: Sequence[Named], asked: str | None) -> Comparison:
     empty = [named.label for named in runs if not named.run.done]
     if empty:
         notices.append(f"Left out, since no path of theirs is done: {listed(empty)}.")
-    left = [named for named in runs if named.run.done]
+    partial = [named for named in runs if named.run.done and walked(named.run) == "partial"]
+    if partial:
+        texts = [f"{named.label}: {walked_text(named.run)}" for named in partial]
+        notices.append(
+            f"Left out, since only parts of their paths were walked, other parts in every run: {listed(texts)}."
+        )
+    left = [named for named in runs if named.run.done and named not in partial]
     kinds: dict[tuple[Any, ...], list[Named]] = {}
     for named in left:
         kinds.setdefault(kind(named.run), []).append(named)
@@ -194,20 +252,30 @@ def compared(runs: Sequence[Named], asked: str | None) -> Comparison:
         left = ordered[0]
         for members in ordered[1:]:
             notices.append(
-                f"Left out: {listed([named.label for named in members])}. The paths there are "
-                f"{kind_text(members[0].run)}; the others are {kind_text(left[0].run)}."
+                f"Left out: {listed([named.label for named in members])}. What is not as in the runs that are "
+                f"compared: {_difference(members[0].run, left[0].run)}."
             )
     against = choose([named.run for named in left], asked) if left else None
     if against is not None:
         lacking = [named.label for named in left if against not in facts(named.run)]
-        if lacking:
-            notices.append(f"Left out, since their networks do not tell their {against}: {listed(lacking)}.")
-        left = [named for named in left if against in facts(named.run)]
+        telling = [named for named in left if against in facts(named.run)]
+        values = {facts(named.run)[against] for named in telling}
+        if len(values) < 2:
+            one = f"only {min(values):.10g}" if values else "no value"
+            notices.append(f"Nothing is drawn against {against.replace('_', ' ')}, of which the runs have {one}.")
+            against = None
+        else:
+            if lacking:
+                notices.append(f"Left out, since their networks do not tell their {against}: {listed(lacking)}.")
+            left = telling
+    if against is not None:
         x = np.array([facts(named.run)[against] for named in left])
         order = np.argsort(x, kind="stable")
         left, x = [left[position] for position in order], x[order]
         notices += _mixed(left, x, against)
     else:
+        if len(left) > MOST_SIDE_BY_SIDE:
+            left = sorted(left, key=lambda named: natural(named.label))
         x = np.arange(len(left), dtype=np.float64)
     return Comparison(tuple(left), against, x, tuple(notices))
 
@@ -226,6 +294,12 @@ def _mixed(runs: Sequence[Named], x: Floats, against: str) -> list[str]:
         return []
     names = ", ".join(name.replace("_", " ") for name in sorted(differing))
     return [f"Runs in the same place, over which means are taken, also differ in their {names}."]
+
+
+def natural(text: str) -> list[tuple[int, str]]:
+    """What sorts names as people do: ``run 9`` before ``run 10``."""
+    parts = re.split(r"([0-9]+)", text)
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
 
 
 def listed(labels: Sequence[str], most: int = 8) -> str:
@@ -334,7 +408,7 @@ def _measure_panel(found: Comparison, measure: Measure) -> tuple[Panel, list[_En
         color = members[0][1].color
         at = np.array([position for position, _ in known])
         mean = np.array([figures["mean"] for _, figures in known])
-        ends = np.array([figures["interval"] or (math.nan, math.nan) for _, figures in known])
+        ends = np.array([report.interval(figures) or (math.nan, math.nan) for _, figures in known])
         entries += [
             _Entry(int(position), group_name, column, *row)
             for position, row in zip(at, np.column_stack([mean, ends]).tolist(), strict=True)
@@ -375,13 +449,6 @@ def _range(marks: Sequence[Mark], log: bool) -> tuple[float, float] | None:
     room = 0.08 * (high - low) or 0.05 * abs(high) or 1.0
     found = (low - room, high + room)
     return (math.exp(found[0]), math.exp(found[1])) if log else found
-
-
-def _above_zero(mark: Mark) -> Mark:
-    """A logarithmic axis has no place for the lower end of an interval at 0 or below: it ends at a tenth."""
-    if isinstance(mark, Points) and mark.low is not None:
-        return replace(mark, low=np.where(mark.low > 0.0, mark.low, mark.y / 10.0))
-    return mark
 
 
 def _series_marks(
@@ -479,21 +546,18 @@ def _error_panel(found: Comparison) -> tuple[Panel, list[_Entry]] | None:
     """Test and training error, where the metadata tell accuracies; None if no run does."""
     marks: list[Mark] = []
     entries: list[_Entry] = []
-    for number, (key, label) in enumerate(_ERRORS.items()):
-        known = [
-            (position, 100.0 * (1.0 - accuracy))
-            for position, named in enumerate(found.runs)
-            if (accuracy := facts(named.run).get(key)) is not None and 0.0 <= accuracy <= 1.0
-        ]
+    told = [errors(named.run) for named in found.runs]
+    # As test and training paths are, and another.
+    for number, (label, position) in enumerate(zip(ERRORS.values(), (1, 0, 4), strict=True)):
+        known = [(at, one[label]) for at, one in enumerate(told) if label in one]
         if not known:
             continue
-        at = np.array([position for position, _ in known])
+        at = np.array([run for run, _ in known])
         error = np.array([one for _, one in known])
         ends = np.full((len(at), 2), math.nan)
-        entries += [_Entry(int(position), label, "error_percent", one, math.nan, math.nan) for position, one in known]
-        # As test and training paths are.
+        entries += [_Entry(int(run), label, "error_percent", one, math.nan, math.nan) for run, one in known]
         marks += _series_marks(
-            found, label, colors.series(1 - number), number + 2, 2, at, error, ends, "{mean} %", (0.0, 100.0)
+            found, label, colors.series(position), number, len(ERRORS), at, error, ends, "{mean} %", (0.0, 100.0)
         )
     if not marks:
         return None
@@ -511,7 +575,8 @@ def _trend_caption(found: Comparison, measures: Sequence[Measure], errors: bool)
         )
     else:
         sentences.append(
-            "A symbol is the mean over a run's paths, its bar the 95 % interval (bootstrap); a single path has none."
+            f"A symbol is the mean over a run's paths, its bar the 95 % interval (bootstrap); fewer than {report.FEW} "
+            "paths have none, since so few tell little."
         )
     if errors:
         sentences.append("Errors are what the models' metadata tell.")

@@ -6,6 +6,8 @@ What is said is what :mod:`lronnx.report` prints, and the facts in the runs' man
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 import os
 import re
@@ -26,7 +28,7 @@ from lronnx.runs import Exhibit, Run
 if TYPE_CHECKING:
     from lronnx.plot import page
 
-MOST_BYTES = 8_000_000
+MOST_BYTES = 7_500_000
 """Of a page."""
 
 MOST_DETAILED = 6
@@ -56,10 +58,10 @@ class _Level:
 
 # Each is taken if the page is too large with the one before.
 _LEVELS = (
-    _Level(600, 2_500_000),
-    _Level(300, 2_200_000),
-    _Level(100, 1_800_000),
-    _Level(40, 1_000_000),
+    _Level(600, 2_000_000),
+    _Level(300, 1_700_000),
+    _Level(100, 1_400_000),
+    _Level(40, 900_000),
     _Level(10, 300_000),
 )
 
@@ -126,39 +128,80 @@ def _free(wanted: str, taken: set[str], pattern: str) -> str:
     return found
 
 
+def distinct(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
+    """Every run once, of many in the order of their names, and what to say of those that are left out.
+
+    The same run is one from the same folder, or one whose study, network and paths are equal: a copy.
+    """
+    folders: dict[str, Run] = {}
+    contents: dict[str, Run] = {}
+    kept: list[Run] = []
+    notices = []
+    for run in runs:
+        folder = os.path.realpath(run.shown) if os.path.isdir(run.shown) else run.shown
+        digest = hashlib.sha256(json.dumps([run.study, run.network, run.total], sort_keys=True).encode())
+        for column in sorted(run.paths):
+            digest.update(f"{column} {run.paths[column].dtype.str}".encode() + run.paths[column].tobytes())
+        content = digest.hexdigest()
+        if os.path.isdir(folder) and folder in folders:
+            notices.append(f"{run.shown} is left out: {folders[folder].shown} is the same folder.")
+        elif run.done and content in contents:
+            notices.append(f"{run.shown} is left out: it is a copy of {contents[content].shown}.")
+        else:
+            kept.append(run)
+            folders[folder] = contents[content] = run
+    if len(kept) > MOST_DETAILED:
+        kept.sort(key=lambda run: compare.natural(run.shown))
+    return kept, notices
+
+
 def figures(runs: Sequence[Run], against: str | None = None) -> tuple[list[Figure], list[Figure]]:
     """All figures, in full: those for a column of a paper, and those of single paths, which are twice as wide.
 
-    Names are the same for the same runs under the same names. Raises InputError for an ``against`` that no run knows.
+    Names are the same for the same runs under the same names; titles say which of several runs it is. Those of single
+    paths have no table: all their regions are in the run folder. Raises InputError for an ``against`` that no run
+    knows.
     """
-    named = name(runs)
+    named = name(distinct(runs)[0])
     narrow: list[Figure] = []
     wide: list[Figure] = []
-    if len(named) > 1 or against is not None:
-        found = compare.compared(named, against)
+    found = compare.compared(named, against)
+    if len(found.runs) > 1:
         narrow += _comparing(found, study.ALL)
     if len(named) <= MOST_DETAILED:
         for one in named:
             prefix = _prefix(named, one)
-            narrow += [figure for _, of_kind in _distributions(one.run, prefix, study.ALL) for figure in of_kind]
-            narrow += [figure for _, part in _bends(one.run, prefix) for figure in part]
+            whose = "" if len(named) == 1 else f"{one.label}: "
+            own = [figure for _, of_kind in _distributions(one.run, prefix, study.ALL) for figure in of_kind]
+            own += [figure for _, part in _bends(one.run, prefix) for figure in part]
+            narrow += [replace(figure, title=whose + figure.title) for figure in own]
             for exhibit in one.run.exhibits:
-                wide.append(_view(_walked(one.run, exhibit), exhibit, prefix, segment.STILL, None))
+                drawn = _view(_walked(one.run, exhibit), exhibit, prefix, segment.STILL, None)
+                # Regions are many megabytes.
+                wide.append(replace(drawn, title=_still_title(drawn.title, whose, one.run, exhibit), table={}))
     return narrow, wide
 
 
+def _still_title(title: str, whose: str, run: Run, exhibit: Exhibit) -> str:
+    """The title of a path's figure, which stands alone: also of which run, and of which sample, it is."""
+    number = f"Path {exhibit.path}"
+    sample = _sample(run, exhibit)
+    return whose + title.replace(number, f"{number}, {sample}" if sample else number, 1)
+
+
 def page_of(runs: Sequence[Run], *, title: str | None = None, against: str | None = None, command: str = "") -> bytes:
-    """The page, UTF-8, of less than 8 MB. ``command``: what makes it again.
+    """The page, UTF-8, of at most :data:`MOST_BYTES`. ``command``: what makes it again.
 
     Raises InputError for an ``against`` that no run knows.
     """
     from lronnx.plot import page
 
-    named = name(runs)
+    kept, left = distinct(runs)
+    named = name(kept)
     content = b""
     for level in _LEVELS:
         content = page.render(
-            title or _title(named), _Page(named, against, command, level).sections(), subtitle=_subtitle(named)
+            title or _title(named), _Page(named, left, against, command, level).sections(), subtitle=_subtitle(named)
         )
         if len(content) <= MOST_BYTES:
             break
@@ -175,15 +218,21 @@ def _title(named: Sequence[Named]) -> str:
 
 
 def _subtitle(named: Sequence[Named]) -> str:
-    done = sum(one.run.done for one in named)
-    totals = [one.run.summary["totals"] for one in named]
-    regions = sum(int(one.get("regions", 0)) for one in totals)
+    """Paths and regions of one and the same runs: of those that were walked to the end, if there are any."""
+    whole = [one.run for one in named if compare.walked(one.run) == "exact"]
+    counted = whole or [one.run for one in named if compare.walked(one.run) == "partial"]
+    done = sum(run.done for run in counted or [one.run for one in named])
     words = f"{done:,} {study.plural(done, 'path')} through the input space"
-    if not regions:
-        return words
-    words += f", {regions:,} {study.plural(regions, 'region')}"
-    exact = all(one["self_check"]["ok"] and not one.get("partial_segments", 1) for one in totals)
-    return words + (", every one of them found" if exact else "")
+    totals = [run.summary["totals"] for run in counted]
+    regions, linear = (sum(int(one.get(key, 0)) for one in totals) for key in ("regions", "linear_regions"))
+    if regions:
+        words += f", {regions:,} {study.plural(regions, 'region')}, {linear:,} linear {study.plural(linear, 'region')}"
+    if regions and not whole:
+        words += " on the parts that were walked"
+    elif regions and all(one["self_check"]["ok"] for one in totals):
+        words += ", every one of them found"
+    left = sum(one.run.done for one in named) - done
+    return words + (f"; beside them {left:,} {study.plural(left, 'path')} walked in part" if left else "")
 
 
 def _prefix(named: Sequence[Named], one: Named) -> str:
@@ -222,7 +271,7 @@ def _distributions(run: Run, prefix: str, detail: Detail) -> Iterator[tuple[str,
             draw(run, measure, members, name=f"{prefix}{measure.key}-by-{by}", by=by, detail=detail)
             for measure in MEASURES
         ]
-        found = [figure for figure in drawn if figure is not None]
+        found = [_qualified(run, figure, axis=True) for figure in drawn if figure is not None]
         if found:
             yield f"By {heading}" if len(members) > 1 else "Of all paths", found
 
@@ -232,12 +281,23 @@ def _bends(run: Run, prefix: str) -> Iterator[tuple[int, list[Figure]]]:
     layers = Layers.of(run)
     if not len(layers) or not run.done:
         return
-    yield 2, study.by_layer(run, layers, name=prefix)
-    along = study.along(run, layers, name=prefix)
-    yield 1, [along] if along is not None else []
-    yield 2, study.by_unit(run, layers, name=prefix)
-    inside = study.in_image(run, layers, name=prefix)
-    yield 1, [inside] if inside is not None else []
+    along, inside = study.along(run, layers, name=prefix), study.in_image(run, layers, name=prefix)
+    for columns, drawn in (
+        (2, study.by_layer(run, layers, name=prefix)),
+        (1, [along] if along is not None else []),
+        (2, study.by_unit(run, layers, name=prefix)),
+        (1, [inside] if inside is not None else []),
+    ):
+        yield columns, [_qualified(run, figure) for figure in drawn]
+
+
+def _qualified(run: Run, figure: Figure, *, axis: bool = False) -> Figure:
+    """The figure of a run, which says so if its walks ended early; ``axis``: at its x axis, too."""
+    if compare.walked(run) != "partial":
+        return figure
+    x = replace(figure.x, label=f"PARTIAL: {figure.x.label}") if axis else figure.x
+    told = f"{compare.walked_text(run)}: all figures are about the parts that were walked."
+    return replace(figure, x=x, caption=f"{told} {figure.caption}")
 
 
 def _comparing(found: Comparison, detail: Detail) -> list[Figure]:
@@ -300,12 +360,17 @@ def _smaller(picture: Picture, most: int) -> Picture:
 class _Page:
     """The sections of a page, at a level of detail."""
 
-    def __init__(self, named: Sequence[Named], against: str | None, command: str, level: _Level) -> None:
+    def __init__(
+        self, named: Sequence[Named], left: Sequence[str], against: str | None, command: str, level: _Level
+    ) -> None:
         from lronnx.plot import page
+
+        self._left = left
+        self._compares = compare.compared(named, against)
 
         self._page = page
         self._named = named
-        self._against = against
+        self._asked = against is not None
         self._command = command
         self._level = level
         self._single = len(named) == 1
@@ -315,7 +380,7 @@ class _Page:
     def sections(self) -> list[page.Section]:
         found = [self._page.Section("What was run", self._what())]
         figures = self._page.Section("Key figures", self._key_figures())
-        if len(self._named) > 1 or self._against is not None:
+        if len(self._compares.runs) > 1:
             compared = self._page.Section("The runs compared", self._compared())
             # Long tables come after what they say.
             found += [figures, compared] if self._detailed else [compared, figures]
@@ -346,6 +411,15 @@ class _Page:
 
     def _what(self) -> list[page.Block]:
         blocks: list[page.Block] = list(self._warnings())
+        blocks += [self._page.Prose(one) for one in self._left]
+        if len(self._compares.runs) < 2:
+            blocks += [self._page.Prose(one, "warning") for one in self._compares.notices if not self._single]
+            if not self._single:
+                blocks.append(self._page.Prose("Fewer than two runs can be compared, so there is no comparison."))
+            elif self._asked:
+                blocks.append(
+                    self._page.Prose("A single run has nothing to be compared against: --against is for several.")
+                )
         if self._single:
             return [*blocks, self._page.Facts(_facts(self._named[0].run))]
         table = _run_table(self._named)
@@ -366,11 +440,24 @@ class _Page:
         for named in self._named:
             run = named.run
             loud = report.study_warnings(run.summary)
+            budget = run.study.get("walk", {}).get("max_regions")
+            if compare.walked(run) == "partial" and budget is not None:
+                loud[0] += (
+                    f" Where the budget of {budget} regions ended the walk of a segment, its number of regions is only "
+                    "that budget."
+                )
             if not run.summary["totals"]["self_check"]["ok"]:
                 loud[-1] = f"SELF-CHECK FAILED: do not rely on these figures. {loud[-1]}"
             if run.done < run.total:
                 loud.append(f"UNFINISHED: {run.done} of {run.total} paths are done, and the figures are about these.")
             quiet = [one for one in run.notices if not one.startswith("The run is not finished")]
+            if not run.network and run.done:
+                # What else is missing is so for the same reason.
+                quiet = [one for one in quiet if not one.startswith(("Where on their way", "Of no path"))]
+                quiet.append(
+                    "An older version of lronnx made this, and recorded no facts of the network, nor where on their "
+                    "way units switch, nor all regions of single paths: analyzing again, to another folder, does."
+                )
             for text, is_loud in [*((one, True) for one in loud), *((one, False) for one in quiet)]:
                 told.setdefault((text, is_loud), []).append(named.label)
         for (text, is_loud), labels in sorted(told.items(), key=lambda item: not item[0][1]):
@@ -383,20 +470,21 @@ class _Page:
         if self._single:
             return self._numbers(self._named[0])
         blocks: list[page.Block] = []
-        for estimated in (False, True):
-            members = [named for named in self._named if named.run.done and named.run.estimated == estimated]
+        for way, told in compare.WAYS.items():
+            members = [named for named in self._named if named.run.done and compare.walked(named.run) == way]
             if members:
-                table = self._means(members)
-                title = f"Means of all {len(members)} runs" + (", ESTIMATED" if estimated else "")
+                table = self._means(members, told)
+                title = f"Means of all {len(members)} runs" + told
                 blocks.append(table if self._detailed else self._page.Disclosure(title, [table]))
         return [*blocks, *self._each(self._numbers, opened=0)]
 
-    def _means(self, members: Sequence[Named]) -> page.Block:
-        """The means of every measure: a row for each run, or, of a few, columns with their intervals."""
+    def _means(self, members: Sequence[Named], how: str) -> page.Block:
+        """The means of every measure: a row for each run, or, of a few, columns with their intervals. ``how``: how the
+        runs were walked."""
         summaries = [named.run.summary for named in members]
         names = summaries[0]["measures"]
         figures = [summary["groups"]["all"][0] for summary in summaries]
-        caption = "Means over all paths of a run" + (", ESTIMATED" if summaries[0]["estimated"] else "")
+        caption = f"Means over all paths of a run{how}"
         if len(members) > MOST_BESIDE:
             rows = [
                 (named.label, str(one["paths"]), *(report.short(one["measures"][column]["mean"]) for column in names))
@@ -432,6 +520,7 @@ class _Page:
         if groups:
             heading = ("mean over the paths of", "paths", *(report.MEASURES[column] for column in names))
             blocks.append(self._page.DataTable(heading, groups, "Every measure, by group of paths"))
+        blocks += [self._page.Prose(one) for one in [study.left_out(run)] if one]
         left = len(summary["groups"]["class"]) - MOST_GROUPS
         if left > 0:
             blocks.append(self._page.Prose(f"And {left} more classes: summary.json in the run folder lists them all."))
@@ -451,10 +540,8 @@ class _Page:
     # ---- runs compared
 
     def _compared(self) -> list[page.Block]:
-        found = compare.compared(self._named, self._against)
+        found = self._compares
         blocks: list[page.Block] = [self._page.Prose(notice, "warning") for notice in found.notices]
-        if not found.runs:
-            return [*blocks, self._page.Prose("There is no run that can be compared.")]
         blocks.append(self._page.Prose(self._how_compared(found)))
         drawn = _comparing(found, self._detail)
         blocks.append(self._page.Figures(drawn, 2))
@@ -471,7 +558,12 @@ class _Page:
     def _how_compared(self, found: Comparison) -> str:
         runs = [named.run for named in found.runs]
         if found.against is None:
-            text = "The networks differ in no number that is known about all of them, so the runs stand side by side."
+            text = "The runs stand side by side."
+            if not self._asked:
+                text = (
+                    "The networks differ in none of the numbers that runs are compared against unless --against names "
+                    "one, so the runs stand side by side."
+                )
         else:
             places = len(np.unique(found.x))
             text = (
@@ -617,6 +709,7 @@ def _run_table(named: Sequence[Named]) -> page.DataTable:
     for one in named:
         run = one.run
         known = compare.facts(run)
+        errors = compare.errors(run)
         check = run.summary["totals"]["self_check"]
         layers = run.network.get("switching_nodes")
         cells = {
@@ -629,10 +722,9 @@ def _run_table(named: Sequence[Named]) -> page.DataTable:
             "epoch": _whole(known.get("epoch")),
             "parameters": _whole(known.get("parameters")),
             "label noise": report.short(known["label_noise"]) if "label_noise" in known else "",
-            "training error": _error(known.get("accuracy_train")),
-            "test error": _error(known.get("accuracy_test")),
+            **{label: f"{errors[label]:.4g} %" if label in errors else "" for label in compare.ERRORS.values()},
             "paths": str(run.done) if run.done == run.total else f"{run.done} of {run.total}",
-            "kind": "ESTIMATE" if run.estimated else "exact",
+            "kind": compare.walked_text(run),
             "self-check": "" if not run.done else ("ok" if check["ok"] else "FAILED"),
             "seconds": "" if run.seconds is None else report.short(run.seconds),
         }
@@ -650,10 +742,6 @@ def _run_table(named: Sequence[Named]) -> page.DataTable:
 
 def _whole(number: float | None) -> str:
     return "" if number is None else f"{number:.10g}"
-
-
-def _error(accuracy: float | None) -> str:
-    return "" if accuracy is None else f"{100.0 * (1.0 - accuracy):.4g} %"
 
 
 _HIDDEN = (inputs.SCALE_KEY, inputs.MEAN_KEY, inputs.STD_KEY, segment.LABELS_KEY)

@@ -78,7 +78,8 @@ MEASURES = (
         "estimated_density",
         "density",
         "regions per unit of length",
-        "how many linear regions a path crosses per unit of its length in the network's input",
+        "how many regions, each of one activation pattern, a path crosses per unit of its length in the network's "
+        "input",
     ),
     Measure(
         "absolute-deviation",
@@ -170,6 +171,23 @@ def divided(run: Run) -> list[Group]:
     return found or [everything(run)]
 
 
+def left_out(run: Run) -> str:
+    """How many paths of splits some of whose labels are known to be right or wrong are in no group of :func:`divided`,
+    and why; empty if all are in one."""
+    known = {figures["split"] for figures in run.summary["groups"]["split_and_corrupted"]}
+    told = []
+    for split in sorted(name or "" for name in known):
+        count = int(((run.paths["split"] == split) & (run.paths["corrupted"] < 0)).sum())
+        if count:
+            whose = f"{split}-split {plural(count, 'path')} {'is' if count == 1 else 'are'}".removeprefix("-split ")
+            images = "an image" if count == 1 else "images"
+            told.append(
+                f"{count:,} {whose} of {images} that the model was not trained with, or whose label nobody knows to be "
+                "right or wrong, and in neither group."
+            )
+    return " ".join(told)
+
+
 def _members(run: Run, figures: Mapping[str, Any]) -> Bools:
     """(paths,) which paths are in a group of the summary."""
     paths = run.paths
@@ -229,19 +247,22 @@ def distribution(
     histogram: list[Mark] = []
     curves: list[Mark] = []
     hovers: list[Mark] = []
+    single: list[Group] = []
     kept: list[tuple[Group, Positions]] = []
     for group in shown:
         positions = np.flatnonzero(group.paths & finite)
         own = values[positions]
         order = np.argsort(own, kind="stable")
         own, positions = own[order], positions[order]
-        counts = np.histogram(own, edges)[0]
-        histogram += _histogram(group, edges, counts, len(own))
         fraction = 100.0 * np.searchsorted(own, own, side="right") / len(own)
-        steps = spaced(len(own), MOST_STEPS)
-        heights = np.concatenate([[0.0], fraction[steps]])
-        ends = np.concatenate([[edges[0]], own[steps], [edges[-1]]])
-        curves.append(Steps(ends, heights, group.color, _counted(group), group=group.name))
+        few = len(own) < report.FEW
+        if not few:
+            counts = np.histogram(own, edges)[0]
+            histogram += _histogram(group, edges, counts, len(own))
+            steps = spaced(len(own), MOST_STEPS)
+            heights = np.concatenate([[0.0], fraction[steps]])
+            ends = np.concatenate([[edges[0]], own[steps], [edges[-1]]])
+            curves.append(Steps(ends, heights, group.color, _counted(group), group=group.name))
         most = None if detail.paths is None else max(detail.paths * len(own) // len(pooled), 10)
         points = spaced(len(own), most)
         kept.append((group, positions[points]))
@@ -256,28 +277,42 @@ def distribution(
         }
         hover = Hover(template, columns)
         size = 5.0 if len(points) <= 100 else 3.0
-        hovers.append(Points(own[points], fraction[points], group.color, size=size, group=group.name, hover=hover))
+        label = _counted(group) if few else ""
+        if few:
+            size = 7.0
+            single.append(group)
+        hovers.append(
+            Points(own[points], fraction[points], group.color, label, size=size, group=group.name, hover=hover)
+        )
     bars = 0.75 if len(shown) > 1 else 1.0
     panels = [
-        Panel(histogram, Axis("share of the paths (%)"), bars, title="How many paths have such a value"),
         Panel(
             [*curves, *hovers],
             Axis("share of the paths (%)", range=(0.0, 103.0)),
             1.0,
-            title="How many have at most this value",
-            legend=False,
-        ),
+            title="How many paths have at most this value",
+            legend=bool(single),
+        )
     ]
+    if histogram:
+        title = "How many paths have such a value"
+        panels.insert(0, Panel(histogram, Axis("share of the paths (%)"), bars, title=title, legend=not single))
     left = len(pooled) - sum(len(positions) for _, positions in kept)
     beyond = int(finite.sum()) - len(pooled)
+    told = [left_out(run)] if by == "label" else []
+    if beyond and not any(told):
+        told = [f"{beyond} {plural(beyond, 'path')} of which it is not known belong to no group."]
     caption = [
         f"{sentence(measure.meaning)}.",
         _means(shown, column),
         *_tests_told(run, column, shown),
-        f"{beyond} {plural(beyond, 'path')} of which it is not known belong to no group." if beyond else "",
-        f"{len(edges) - 1} {plural(len(edges) - 1, 'bin')} (Freedman-Diaconis), "
-        + ("equally wide on the logarithmic axis; " if log else "")
-        + ("a point below is a path." if not left else f"a point below is a path; {left} in between have none."),
+        *told,
+        _few_told(single),
+        f"{len(edges) - 1} {plural(len(edges) - 1, 'bin')} (Freedman-Diaconis)"
+        + (", equally wide on the logarithmic axis." if log else ".")
+        if histogram
+        else "",
+        "A point is a path" + (f"; {left} in between have none." if left else "."),
     ]
     return Figure(
         name=name,
@@ -457,10 +492,15 @@ def _paths_table(run: Run, column: str, kept: Sequence[tuple[Group, Positions]],
     for name in ("split", "class"):
         if (run.paths[name] != "").any():
             table[name] = [str(one) for one in run.paths[name][which]]
-    for name in ("index", "label", "corrupted", "other_label"):
+    for name in ("index", "label", "other_label"):
         if (run.paths[name] >= 0).any():
-            table[name] = run.paths[name][which].astype(np.int64)
+            table[name] = [str(one) if one >= 0 else "" for one in run.paths[name][which]]
+    if (run.paths["corrupted"] >= 0).any():
+        table["training_label"] = [_LABEL_STATES.get(int(one), "") for one in run.paths["corrupted"][which]]
     return table
+
+
+_LABEL_STATES = {0: "clean", 1: "corrupted"}
 
 
 def _figure(group: Group, column: str) -> Mapping[str, Any]:
@@ -473,10 +513,23 @@ def _means(members: Sequence[Group], column: str) -> str:
     told = []
     for group in members:
         figures = _figure(group, column)
-        ends = figures["interval"]
+        ends = report.interval(figures)
         interval = f" ({report.short(ends[0])} to {report.short(ends[1])})" if ends else ""
         told.append(f"{group.name} {report.short(figures['mean'])}{interval}")
-    return f"Means, with their 95 % intervals over paths: {', '.join(told)}."
+    which = (
+        ", with their 95 % intervals over paths"
+        if any(report.interval(_figure(one, column)) for one in members)
+        else ""
+    )
+    return f"Means{which}: {', '.join(told)}."
+
+
+def _few_told(members: Sequence[Group]) -> str:
+    """That some groups have so few paths that nothing but these is drawn."""
+    if not members:
+        return ""
+    names = ", ".join(_counted(group) for group in members)
+    return f"So few paths tell little, and are points only, without an interval: {names}."
 
 
 def _tests_told(run: Run, column: str, members: Sequence[Group]) -> list[str]:
@@ -595,7 +648,7 @@ def by_layer(run: Run, layers: Layers, *, name: str) -> list[Figure]:
             Hover(hover, table),
             name=f"{name}switches-by-layer",
             title="Which layers switch",
-            caption=f"Where a linear region ends, a unit of some layer switches: {total:,} switches on {run.done:,} "
+            caption=f"Where a region ends, a unit of some layer switches: {total:,} switches on {run.done:,} "
             f"{plural(run.done, 'path')}, by layer, {order}.",
             table=table,
         )
@@ -687,17 +740,29 @@ def by_unit(run: Run, layers: Layers, *, name: str) -> list[Figure]:
         "silent": np.array([int((one == 0).sum()) for one in counted if one is not None], dtype=np.int64),
         "silent_percent": silent,
     }
-    return [
+    all_switched = not silent.any()
+    found = [
         Figure(
             name=f"{name}units",
             title="Do all units of a layer switch alike?",
             panels=[Panel(curves, Axis("switches on a path"))],
             x=Axis("units of the layer, the busiest first (%)", range=(0.0, 100.0)),
             caption="A flat curve: all units of the layer switch equally often. A steep one: few units make most of "
-            f"its switches. {sentence}",
+            f"its switches. {sentence}"
+            + (
+                f" Every unit of every layer switched on at least one of {run.unit_paths} "
+                f"{plural(run.unit_paths, 'path')}."
+                if all_switched
+                else ""
+            ),
             table={key: np.array(column) if key != "layer" else column for key, column in table.items()},
             aspect=0.62,
-        ),
+        )
+    ]
+    if all_switched:
+        return found
+    return [
+        *found,
         _layer_bars(
             layers,
             silent,
@@ -841,8 +906,9 @@ def along(run: Run, layers: Layers, *, name: str) -> Figure | None:
     unit = f"1/{records.PLACES // together} of a segment"
     starts = np.arange(segments + 1)
     shown = starts[:: max(math.ceil(len(starts) / 17), 1)]
-    table: dict[str, Column] = {"from": edges[:-1], "to": edges[1:]}
-    table |= {f"switches of {label}": counts[position] for position, label in enumerate(layers.labels)}
+    place = "point" if many else "t"
+    table: dict[str, Column] = {f"from_{place}": edges[:-1], f"to_{place}": edges[1:]}
+    table |= {f"switches on a path, mean: {label}": per_path[position] for position, label in enumerate(layers.labels)}
     return Figure(
         name=f"{name}places-along-path",
         title="Where along the path",
