@@ -22,7 +22,7 @@ from lronnx import inputs, report, store
 from lronnx.inputs import Pixels
 from lronnx.plot import colors, segment
 from lronnx.plot import pixels as pictures
-from lronnx.plot.figures import Area, Figure, Line, Mark, Panel, Points, Steps, Texts, Ticks
+from lronnx.plot.figures import Area, Bars, Figure, Line, Mark, Panel, Points, Steps, Texts, Ticks
 from lronnx.plot.segment import PAGE, STILL, Nodes
 from lronnx.regions import PathWalk, Switch, Walk
 
@@ -86,7 +86,8 @@ def check_finite(figure: Figure) -> None:
 
 def texts(mark: Any) -> list[str]:
     assert mark.hover is not None
-    x = mark.x if hasattr(mark, "x") else mark.edges[:-1]
+    x = next(getattr(mark, name) for name in ("x", "position", "edges") if hasattr(mark, name))
+    x = x[:-1] if isinstance(mark, Steps) else x
     return list(mark.hover.texts(x, getattr(mark, "y", np.zeros(len(x)))))
 
 
@@ -162,7 +163,7 @@ def test_a_baseline_joins_the_ends_of_every_segment(walked: PathWalk, network: l
     assert not any(line.name for line in lines)
     still = described(walked, STILL, Nodes.of(network))
     named = [mark.name for mark in marks(still.panels[0], Line) if mark.dash == "dashed" and mark.name]
-    assert named == ["if it were straight"]
+    assert named == [segment.STRAIGHT]
     groups = [mark.group for panel in still.panels for mark in panel.marks if getattr(mark, "name", "")]
     assert len(groups) == len(set(groups)), "of two names in a group one would not be listed"
     for line in lines:
@@ -532,6 +533,140 @@ def segment_zoom(panel: Panel) -> float:
     return float(panel.title.split()[0].replace(",", ""))
 
 
+# --- The largest output -------------------------------------------------------------------------------------------
+
+
+def strip(figure: Figure) -> Bars:
+    (found,) = marks(figure.panels[0], Bars)
+    return found
+
+
+@settings(deadline=None, max_examples=30)
+@given(any_path())
+def test_the_strip_changes_where_the_largest_output_does(path: PathWalk) -> None:
+    figure = described(path)
+    data = segment.from_walk(path, NODES)
+    changes = [(change.segment + change.t, change.after) for change in path.decision_changes]
+    if len(path.segments[0].decisions) and data.leads:
+        leads = [(begin, k) for begin, _, k in data.leads]
+        assert leads[1:] == changes
+        assert data.leads[0][0] == 0.0
+        assert data.leads[-1][1] == len(path.segments)
+        assert all(end == begin for (_, end, _), (begin, _, _) in zip(data.leads, data.leads[1:], strict=False))
+    if not changes:
+        assert not marks(figure.panels[0], Bars)
+        return
+    shown = strip(figure)
+    np.testing.assert_allclose(shown.position - shown.width / 2, [begin for begin, _, _ in data.leads], atol=1e-12)
+    np.testing.assert_allclose(shown.position + shown.width / 2, [end for _, end, _ in data.leads], atol=1e-12)
+    highest = max(line.y.max() for line in marks(figure.panels[0], Line))
+    assert shown.low is not None
+    assert (shown.low >= highest).all()
+    assert [text.split(" ", 2)[-1].split("\n")[0] for text in texts(shown)] == [data.names[k] for *_, k in data.leads]
+    colour = {int(mark.group.removeprefix("output-")): mark.color for mark in curves(figure)}
+    assert shown.colors is not None
+    for color, (*_, k) in zip(shown.colors, data.leads, strict=True):
+        assert color == colour.get(k, color)
+        assert k in colour or color in (colors.FAINT, colors.MUTED)
+
+
+def test_names_of_the_largest_output_stand_where_there_is_room(walked: PathWalk, network: lronnx.Network) -> None:
+    assert walked.decision_changes
+    figure = described(walked, STILL, Nodes.of(network))
+    (said,) = marks(figure.panels[0], Texts)
+    shown = strip(described(walked, nodes=Nodes.of(network)))
+    begins = (shown.position - shown.width / 2).tolist()
+    wide = [begin for begin, width in zip(begins, shown.width, strict=True) if width / 3 >= 8 * segment.LETTER_STILL]
+    assert said.x.tolist() == pytest.approx(wide)
+    assert wide
+
+
+def test_regions_files_have_the_strip(walked: PathWalk, network: lronnx.Network) -> None:
+    content = store.regions_bytes(walked, model="m", sha256="0", options={}, version="1")
+    read = segment.from_regions(pq.read_table(pa.BufferReader(content)), Nodes.of(network))
+    made = segment.from_walk(walked, Nodes.of(network))
+    np.testing.assert_allclose(
+        [(begin, end) for begin, end, _ in read.leads], [(begin, end) for begin, end, _ in made.leads], atol=1e-9
+    )
+    assert [k for *_, k in read.leads] == [k for *_, k in made.leads]
+    assert len(strip(segment.figure(read, name="f", title="")).position) == len(made.leads)
+
+
+def test_of_very_many_changes_the_strip_has_the_first_in_each_column() -> None:
+    values = [[float(i % 2), float((i + 1) % 2)] for i in range(400)]
+    path = hand_path(hand_walk(values))
+    assert len(path.decision_changes) == 399
+    few = described(path, replace(PAGE, columns=50))
+    shown = strip(few)
+    assert len(shown.position) == 50
+    assert shown.width.sum() == pytest.approx(1.0)
+    assert "one is drawn (50 of 400)" in few.caption
+    assert len(strip(described(path)).position) == 400
+
+
+# --- What nothing deviates from, and where a walk stops -----------------------------------------------------------
+
+
+def test_axes_of_a_single_region() -> None:
+    for slope in (0.0, 3.0, 1e-300):
+        figure = described(hand_path(hand_walk([[1.0], [1.0 + slope]])))
+        low, high = figure.panels[-2].y.range or (0, 9)
+        assert 0 < low < 1 < high < 2
+        low, high = figure.panels[-1].y.range or (-1, 0)
+        assert low == 0.0
+        assert high > slope
+    many = described(hand_path(hand_walk([[0.0], [1.0], [5.0], [0.0]])))
+    assert many.panels[-2].y.range is None
+    assert many.panels[-1].y.range is None
+
+
+def test_the_legend_has_dashed_lines_only_if_some_are_seen() -> None:
+    def named(path: PathWalk) -> list[str]:
+        return [mark.name for mark in marks(described(path, STILL).panels[0], Line) if mark.dash == "dashed"]
+
+    assert named(hand_path(hand_walk([[0.0, 1.0], [1.0, 0.0]]))) == ["", ""]
+    # The first does not deviate, the second does.
+    assert named(hand_path(hand_walk([[9.0, 0.0], [8.0, 1.0], [7.0, 0.0]]))) == ["", segment.STRAIGHT]
+
+
+def test_where_nothing_deviates_the_first_outputs_have_colours() -> None:
+    rng = np.random.default_rng(1)
+    # Straight but for rounding.
+    ends = rng.normal(size=(2, 40))
+    ends[:, 30] = 9.0
+    share = np.linspace(0.0, 1.0, 8)[:, None]
+    values = (ends[0] * (1 - share) + ends[1] * share) * (1 + rng.choice([0, 1e-16, 2e-16], size=(8, 40)))
+    path = hand_path(hand_walk(values.tolist()))
+    assert len(set(path.absolute_deviation.tolist())) > 2
+    assert curve_names(described(path)) == [f"output {k}" for k in (30, 0, 1, 2, 3, 4, 5)]
+
+
+def test_of_many_segments_only_the_largest_outputs_have_colours() -> None:
+    values = np.zeros((3, 10))
+    values[:, 0] = [9.0, 9.5, 9.0]
+    values[1, 7] = 20.0
+    for count, names in ((12, 7), (13, 2)):
+        figure = described(hand_path(*[hand_walk(values.tolist())] * count))
+        assert len(curve_names(figure)) == names
+        assert curve_names(figure)[:2] == ["output 0", "output 7"]
+        assert len([mark for mark in marks(figure.panels[0], Line) if mark.color == colors.FAINT]) == 10 - names
+
+
+def test_the_axis_of_a_partial_walk_says_where_it_ends() -> None:
+    walk = hand_walk([[0.0], [1.0], [0.0]], partial=True)
+    assert described(hand_path(walk)).x.label.endswith("stopped at t = 0.5")
+    assert described(hand_path(hand_walk([[0.0], [1.0]]), walk)).x.label.endswith("stopped at t = 0.5 of segment 1")
+    assert "stopped" not in described(hand_path(hand_walk([[0.0], [1.0]]))).x.label
+
+
+def test_still_figures_say_what_bands_are() -> None:
+    titles = [panel.title for panel in described(hand_path(long_walk(2000)), STILL).panels[-2:]]
+    assert titles[0].endswith("(band: narrowest to widest; line: median)")
+    assert titles[1].endswith("(band: least to greatest; line: median)")
+    for path, detail in ((long_walk(500), STILL), (long_walk(2000), PAGE)):
+        assert not any("band" in panel.title for panel in described(hand_path(path), detail).panels)
+
+
 # --- Rows ---------------------------------------------------------------------------------------------------------
 
 
@@ -701,8 +836,7 @@ def test_a_film_of_a_path_shows_its_anchors(walked: PathWalk, network: lronnx.Ne
     assert "their own range" in segment.figure(data, name="f", title="").caption
     long = np.concatenate([points] * 10)
     many = segment.from_walk(hand_path(*[hand_walk([[0.0], [1.0]])] * 29), NODES, points=long)
-    assert len(many.film) <= segment.MOST_PICTURES
-    assert (many.film[0].x, many.film[-1].x) == (0, 29)
+    assert [picture.x for picture in many.film] == list(range(0, 30, 3))
 
 
 def test_partial_paths_have_pictures_of_what_was_walked(points: np.ndarray) -> None:
@@ -717,10 +851,16 @@ def test_partial_paths_have_pictures_of_what_was_walked(points: np.ndarray) -> N
     ("shape", "axis"),
     [
         ((1, 3, 32, 32), 0),
-        ((3, 5, 4), 0),
+        ((3, 9, 8), 0),
+        ((3, 8, 7), None),
+        ((1, 1, 16, 64), 0),
+        ((1, 1, 16, 65), None),
+        ((1, 128, 9), None),
         ((1, 8, 8), 0),
         ((1, 1, 28, 28), 0),
         ((32, 32, 3), 2),
+        ((128, 32, 1), 2),
+        ((128, 9, 1), None),
         ((1, 28, 28, 1), 2),
         ((1, 1, 1, 5), None),
         ((3, 4), None),
@@ -737,7 +877,7 @@ def test_what_counts_as_an_image(shape: tuple[int, ...], axis: int | None) -> No
     assert (pictures.shown([np.zeros(shape)], shape, None) is None) == (axis is None)
 
 
-@pytest.mark.parametrize("shape", [(1, 3, 5, 6), (5, 6, 3), (1, 1, 5, 6), (5, 6, 1)])
+@pytest.mark.parametrize("shape", [(1, 3, 8, 9), (8, 9, 3), (1, 1, 8, 9), (8, 9, 1)])
 def test_pixels_are_what_the_preprocessing_took(shape: tuple[int, ...]) -> None:
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (2, *shape)).astype(np.uint8)
@@ -756,21 +896,21 @@ def test_pixels_are_what_the_preprocessing_took(shape: tuple[int, ...]) -> None:
 
 
 def test_pixels_out_of_range_and_of_no_range() -> None:
-    shape = (1, 4, 4)
+    shape = (1, 8, 8)
     far = pictures.shown([np.full(shape, -2.0), np.full(shape, 7.0)], shape, Pixels(scale=1 / 255))
     assert far is not None
     assert [image.max() for image in far.images] == [0, 255]
     flat = pictures.shown([np.full(shape, 3.0)], shape, None)
     assert flat is not None
     assert (flat.stretched, flat.images[0].max()) == (True, 128)
-    misfit = pictures.shown([np.arange(16.0).reshape(shape)], shape, Pixels(1 / 255, (0.1, 0.2, 0.3)))
+    misfit = pictures.shown([np.arange(64.0).reshape(shape) / 4], shape, Pixels(1 / 255, (0.1, 0.2, 0.3)))
     assert misfit is not None
     assert (misfit.stretched, misfit.images[0].min(), misfit.images[0].max()) == (True, 0, 255)
     # Pixels of 0 to 16 are black where 255 is white.
-    dark = pictures.shown([np.arange(16.0).reshape(shape)], shape, Pixels(1.0))
+    dark = pictures.shown([np.arange(64.0).reshape(shape) / 4], shape, Pixels(1.0))
     assert dark is not None
     assert (dark.stretched, dark.images[0].max()) == (True, 255)
-    huge = pictures.shown([(np.linspace(-1.7, 1.7, 16) * 1e308).reshape(shape)], shape, None)
+    huge = pictures.shown([(np.linspace(-1.7, 1.7, 64) * 1e308).reshape(shape)], shape, None)
     assert huge is not None
     assert (huge.images[0].min(), huge.images[0].max()) == (0, 255)
 

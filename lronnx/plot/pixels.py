@@ -14,8 +14,10 @@ from lronnx.inputs import Pixels
 
 Bytes = NDArray[np.uint8]
 
-SMALLEST = 4
-"""Rows and columns that an array has at least to count as a picture."""
+SMALLEST = 8
+"""Rows and columns that an array has at least to count as a picture: of fewer nothing is recognized."""
+LONGEST = 4
+"""How many times as long as wide a picture is at most: windows of a few sensors are none."""
 
 DARK = 16.0
 """A pixel of 0 to 255 that nobody tells from black. Where none is brighter, pixels have another range (0 to 16)."""
@@ -32,14 +34,14 @@ class Shown(NamedTuple):
 def channel_axis(shape: Sequence[int]) -> int | None:
     """Which of the last three axes of a sample has an image's channels, 0 or 2; None if it is no image.
 
-    An image is (channels, height, width) or (height, width, channels) of 1 or 3 channels, at least 4 x 4, with any
-    number of axes of size 1 in front.
+    An image is (channels, height, width) or (height, width, channels) of 1 or 3 channels, at least 8 x 8 and
+    at most four times as long as wide, with any number of axes of size 1 in front.
     """
     if len(shape) < 3 or any(size != 1 for size in shape[:-3]):
         return None
     for axis in (0, 2):
         sizes = list(shape[-3:])
-        if sizes.pop(axis) in (1, 3) and min(sizes) >= SMALLEST:
+        if sizes.pop(axis) in (1, 3) and min(sizes) >= max(SMALLEST, max(sizes) / LONGEST):
             return axis
     return None
 

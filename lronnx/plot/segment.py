@@ -24,6 +24,7 @@ from lronnx.plot import pixels as pictures
 from lronnx.plot.figures import (
     Area,
     Axis,
+    Bars,
     Column,
     Figure,
     Hover,
@@ -60,10 +61,17 @@ TABLE_OUTPUTS = 10
 FILM = 6
 """Pictures along a single segment."""
 MOST_PICTURES = 12
+"""Pictures at most of the points of a path."""
+MANY_SEGMENTS = 12
+"""Of more segments only the outputs that are the largest somewhere have a colour, and their lines are thin."""
 NAME_LENGTH = 20
 """Characters at most of a node's name beside its row, and of a class's in the legend."""
 SHOWN_CHANGES = 4
-"""Changes of the largest output up to which each is marked."""
+"""Changes of the largest output up to which each has a line and a text; the strip shows any number."""
+LETTER_STILL, LETTER_PAGE = 0.012, 0.02
+"""How wide a letter is, as a share of a panel, in a still figure and on a page, which may be a phone's."""
+STRAIGHT = "if straight (shaded: absolute deviation)"
+"""The legend's entry of all dashed lines of a still figure."""
 LENS = 12
 """Regions that are magnified."""
 PALE = 0.3
@@ -183,7 +191,7 @@ class SegmentData:
     absolute deviation. ``decisions``: per segment, which output is the largest from which t on. ``names``: (m,) of the
     outputs; ``named``: whether they are names of classes. ``warnings``: what a reader has to know first.
     ``film``: pictures along the path; ``stretched``: whether their range says nothing. ``single``: whether values and
-    slopes were computed in single precision.
+    slopes were computed in single precision. ``partial``: whether the run was stopped early.
     """
 
     nodes: Nodes
@@ -201,6 +209,7 @@ class SegmentData:
     stretched: bool = False
     closed: bool = False
     single: bool = False
+    partial: bool = False
 
     @property
     def regions(self) -> int:
@@ -222,6 +231,20 @@ class SegmentData:
             bent.append(np.zeros(min(len(slopes), 1), dtype=np.bool_))
         return np.concatenate(bent)
 
+    @cached_property
+    def deviates(self) -> NDArray[np.bool_]:
+        """(m,) whether an output is further from its baseline anywhere than rounding takes it."""
+        found = np.zeros(len(self.names), dtype=np.bool_)
+        tolerance = metrics.VALUE_TOLERANCE_SINGLE if self.single else metrics.VALUE_TOLERANCE
+        for t, values in zip(self.t, self.values, strict=True):
+            if len(t) > 2:
+                # Halves, as differences of the largest numbers are none.
+                half = values / 2
+                gap = half - metrics.between(half[0], half[-1], t / t[-1])
+                with np.errstate(invalid="ignore"):
+                    found |= np.abs(gap).max(axis=0) > 10 * tolerance * np.abs(half).max()
+        return found
+
     @property
     def breakpoints(self) -> int:
         return sum(max(len(slopes) - 1, 0) for slopes in self.slopes)
@@ -235,6 +258,17 @@ class SegmentData:
     def linear_regions(self) -> int:
         """See :func:`lronnx.metrics.linear_regions`; the sum over the segments."""
         return self.regions - self.idle
+
+    @cached_property
+    def leads(self) -> tuple[tuple[float, float, int], ...]:
+        """Stretches of the x axis, from where to where, on each of which one output is the largest, and which."""
+        found: list[tuple[float, float, int]] = []
+        for segment, (t, of) in enumerate(zip(self.t, self.decisions, strict=True)):
+            for (begin, k), (end, _) in pairwise([*of, (float(t[-1]), -1)]):
+                joined = bool(found) and found[-1][1:] == (segment + begin, k)
+                start = found.pop()[0] if joined else segment + begin
+                found.append((start, segment + end, k))
+        return tuple(found)
 
     def outputs_at(self, x: float) -> Floats:
         """(m,) the outputs at a place of the x axis that was walked."""
@@ -302,6 +336,7 @@ def from_walk(
         ),
         closed=path.closed,
         single=path.precision == "single",
+        partial=path.partial,
     )
     return _filmed(data, points, pixels)
 
@@ -444,29 +479,36 @@ class _Drawing:
                 at = self._simplified(run, y, tolerance)
                 x, y, base = run.x[at], y[at], (run.x[run.anchors], y[run.anchors])
                 label = "" if number else _elided(path.names[k])
-                width, hover = 2.0 if leads else 1.1, self._named(k, len(at))
+                thick = leads and len(path.t) <= MANY_SEGMENTS
+                width, hover = 2.0 if thick else 1.1, self._named(k, len(at))
                 areas.append(_area(x, y, *base, color, 0.16 if leads else 0.07, group))
                 straight = Line(*base, color, dash="dashed", width=1.0, opacity=0.75, group=group)
                 # A still figure has no caption that says so; on a page a legend entry stands for all of its group.
-                if self.detail.hover or meant:
+                if self.detail.hover or meant or not self._seen(run, curves[k][number][1], low, high):
                     back.append(straight)
                 else:
-                    meant = [replace(straight, name="if it were straight", group="")]
+                    meant = [replace(straight, name=STRAIGHT, group="")]
                 front.append(Line(x, y, color, label, width=width, group=group, hover=hover))
                 if path.regions <= MARKED:
                     inner = np.setdiff1d(np.arange(len(run.x)), run.anchors)
                     front.append(Points(run.x[inner], y[inner], color, size=3.5, group=group))
         missing = sum(not of for of in curves.values()) if path.regions else 0
         self._note_outputs(missing)
-        # Above all curves.
-        texts, changes = self._changes(float(high + (high / 16 - low / 16)))
+        strip, changes = self._leads(low, high)
+        title = "What the network says along the way"
         return Panel(
-            [*areas, *back, *front, *meant, *texts],
+            [*areas, *back, *front, *meant, *strip],
             Axis("output"),
             height=3.0,
             verticals=[*self.anchors, *changes],
-            title="What the network says along the way",
+            title=f"{title}; the strip: the largest output" if strip else title,
         )
+
+    def _seen(self, run: _Run, y: Floats, low: float, high: float) -> bool:
+        """Whether a curve's baseline can be told from it."""
+        y = y / 2
+        gap = y - np.interp(run.x, run.x[run.anchors], y[run.anchors])
+        return float(np.abs(gap).max()) > (high / 2 - low / 2) / 200
 
     def _curves(self, k: int) -> Iterator[tuple[_Run, Floats]]:
         """An output at the edges of every run; none where it is not finite."""
@@ -486,14 +528,64 @@ class _Drawing:
         codes = np.zeros(count, dtype=np.uint8)
         return Hover("{output}: {y}\nt = {x}", {"output": codes}, {"output": [self.path.names[k]]})
 
-    def _changes(self, top: float) -> tuple[list[Mark], list[float]]:
-        """Where the largest output changes, if it does so a few times only."""
-        path, changes = self.path, self._shown_changes()
-        if not changes:
+    def _leads(self, low: float, high: float) -> tuple[list[Mark], list[float]]:
+        """A strip above all curves, which has the colour of the largest output, and where that changes, if it does so
+        a few times only; nothing if it does not change."""
+        path = self.path
+        kept = self._kept_leads()
+        if len({k for *_, k in kept}) < 2:
             return [], []
-        places = [t for t, _ in changes]
-        said = [f"from here: {_elided(path.names[k])}" for _, k in changes]
-        return [Texts(np.array(places), np.full(len(places), top), [f" {text}" for text in said])], places
+        begin, end = np.array([x for x, _, _ in kept]), np.array([x for _, x, _ in kept])
+        which = np.array([k for *_, k in kept])
+        size = high / 2 - low / 2
+
+        def above(share: float) -> Floats:
+            return np.full(len(kept), np.clip(high + 2 * share * size, None, np.finfo(np.float64).max))
+
+        codes = {k: code for code, k in enumerate(dict.fromkeys(which.tolist()))}
+        hover = Hover(
+            "the largest: {output}\nfrom t = {from} to {to}",
+            {"output": _small(np.array([codes[k] for k in which.tolist()])), "from": begin, "to": end},
+            {"output": [path.names[k] for k in codes]},
+        )
+        # Of outputs without a colour of their own, neighbours are told apart.
+        tones = [
+            colors.series(self.vivid.index(k)) if k in self.vivid else (colors.FAINT, colors.MUTED)[place % 2]
+            for place, k in enumerate(which.tolist())
+        ]
+        strip = Bars(
+            begin / 2 + end / 2,
+            above(0.09),
+            low=above(0.05),
+            width=end - begin,
+            colors=tones,
+            hover=hover if self.detail.hover else None,
+        )
+        changes = self._shown_changes()
+        if changes:
+            places, said = [t for t, _ in changes], [f" from here: {_elided(path.names[k])}" for _, k in changes]
+            return [strip, Texts(np.array(places), above(0.15)[: len(places)], said)], places
+        names = [_elided(path.names[k]) for k in which.tolist()]
+        room = (end - begin) / (self.limits[1] - self.limits[0]) / (LETTER_PAGE if self.detail.hover else LETTER_STILL)
+        fits = np.flatnonzero(room >= [len(name) for name in names])
+        if not len(fits):
+            return [strip], []
+        # Not in the middle: that of a stretch around a point of the path is often the point, where there is a line.
+        return [strip, Texts(begin[fits], above(0.15)[fits], [names[place] for place in fits])], []
+
+    def _kept_leads(self) -> Sequence[tuple[float, float, int]]:
+        """Stretches of the largest outputs; of very many, the first in each column, up to the next."""
+        leads = self.path.leads
+        if len(leads) <= self.detail.columns:
+            return leads
+        kept = thinning.marks(np.array([begin for begin, _, _ in leads]), self.limits, self.detail.columns)[0].tolist()
+        self.notes.append(
+            f"of stretches of the largest output that begin less than 1/{self.detail.columns} of the width apart, one "
+            f"is drawn ({len(kept):,} of {len(leads):,})"
+        )
+        return [
+            (leads[place][0], leads[after - 1][1], leads[place][2]) for place, after in pairwise([*kept, len(leads)])
+        ]
 
     def _shown_changes(self) -> Sequence[tuple[float, int]]:
         path = self.path
@@ -691,7 +783,15 @@ class _Drawing:
         if across[widest + 1] - across[widest] > width / 6:
             middle = float(across[widest] + across[widest + 1]) / 2
             marks.append(Texts(np.array([middle]), np.array([0.82]), ["\u2190 a region \u2192"], anchor="middle"))
+        # Its ends in units of the output, twice what is kept.
+        told = [(0.0, "0")] + [
+            (end, f"{2 * end:.2g}".replace("-", "\u2212"))
+            for end in (shown.low, shown.high)
+            if abs(end) > 0.2 * (shown.high - shown.low)
+        ]
         below = np.array([-0.06])
+        explained = "bend: difference to the line between this excerpt's ends"
+        marks.append(Texts(np.array([width / 2]), below, [explained], anchor="middle"))
         first, last = (_place_text(float(place), shown.x) for place in (shown.x[0], shown.x[-1]))
         marks.append(Texts(np.zeros(1), below, [f" t = {first}"], anchor="start"))
         marks.append(Texts(np.array([width]), below, [f"{last} "], anchor="end"))
@@ -706,7 +806,7 @@ class _Drawing:
         )
         return Panel(
             marks,
-            Axis("bend", ticks=[(float(placed(np.zeros(1))[0]), "0")], range=(-0.18, 1.0)),
+            Axis("bend", ticks=[(float(placed(np.full(1, at))[0]), text) for at, text in told], range=(-0.18, 1.0)),
             height=1.6,
             title=f"{times:,.0f} times magnified: {said}",
             legend=False,
@@ -718,12 +818,27 @@ class _Drawing:
         marks = self._staircase(self.width, colors.INK, "width")
         return Panel(
             marks,
-            Axis("width in t", log=True),
+            Axis("width in t", log=True, range=self._shown_widths()),
             height=1.1,
             verticals=self.anchors,
-            title="How wide the regions are",
+            title=f"How wide the regions are{self._band('narrowest', 'widest')}",
             legend=False,
         )
+
+    def _shown_widths(self) -> tuple[float, float] | None:
+        """No region is wider than 1, and an axis that has to show nearly that much ends there."""
+        if not len(self.width) or self.width.max() < 0.5:
+            return None
+        return min(float(self.width.min()) / 1.3, 0.1), 1.05
+
+    def _shown_norms(self) -> tuple[float, float] | None:
+        """From 0 on, if all slopes are the same; None: whatever they need."""
+        if not len(self.norm) or not np.isfinite(self.norm).all():
+            return None
+        least, most = float(self.norm.min()), float(self.norm.max())
+        if least < most * (1 - 1e-6) or most > np.finfo(np.float64).max / 2:
+            return None
+        return (0.0, 1.25 * most) if most > np.finfo(np.float64).tiny else (0.0, 1.0)
 
     def steepness(self) -> Panel:
         marks: list[Mark] = []
@@ -733,12 +848,17 @@ class _Drawing:
             self.notes.append("slopes are not drawn because they are not finite everywhere")
         return Panel(
             marks,
-            Axis("\u2016df/dt\u2016"),
+            Axis("\u2016df/dt\u2016", range=self._shown_norms()),
             height=1.1,
             verticals=self.anchors,
-            title="How steep the output is: the norm of its slope",
+            title=f"How steep the output is: its slope's norm{self._band('least', 'greatest')}",
             legend=False,
         )
+
+    def _band(self, least: str, most: str) -> str:
+        """What band and line are, in the title of a still figure, which has no caption."""
+        each = self.exact or self.path.regions <= self.detail.steps
+        return "" if each or self.detail.hover else f" (band: {least} to {most}; line: median)"
 
     def _staircase(self, y: Floats, color: colors.Color, what: str) -> list[Mark]:
         """One step per region, or of many what they reach from and to in each column."""
@@ -763,13 +883,14 @@ class _Drawing:
 
     def axis(self) -> Axis:
         """That of t."""
+        stopped = _stopped(self.path.t) if self.path.partial else ""
         if self.single:
-            label = "t, from the start (0) to the end (1)"
+            label = f"t, from the start (0); {stopped}" if stopped else "t, from the start (0) to the end (1)"
             return Axis(label, range=self.limits)
         count = len(self.path.t)
         stride = -(-count // 16)
         ticks = [(float(x), str(x)) for x in range(0, count + 1, stride) if x <= self.path.end]
-        label = "segment of the path + t"
+        label = f"segment of the path + t; {stopped}" if stopped else "segment of the path + t"
         return Axis(label, ticks=ticks, range=self.limits)
 
     def stops(self) -> tuple[Floats, Hover] | None:
@@ -894,7 +1015,11 @@ def _stopped(t: Sequence[Floats]) -> str:
 
 
 def _chosen(path: SegmentData, series: int) -> tuple[list[int], list[int]]:
-    """The outputs with a colour of their own, ``series`` unless more are the largest somewhere, and those without."""
+    """The outputs with a colour of their own, ``series`` unless more are the largest somewhere, and those without.
+
+    The largest come first, in the order of the path, then those that deviate most, then the first. Of many segments
+    only the largest have a colour.
+    """
     count = len(path.names)
     share = np.zeros(count)
     seen: list[int] = []
@@ -908,6 +1033,10 @@ def _chosen(path: SegmentData, series: int) -> tuple[list[int], list[int]]:
         most = set(sorted(winners, key=lambda k: -share[k])[: colors.SERIES])
         winners = [k for k in winners if k in most]
     deviation = np.nan_to_num(path.deviation, nan=0.0, posinf=np.finfo(np.float64).max)
+    # What rounding leaves of nothing would put them in an order that means nothing.
+    deviation = np.where(path.deviates, deviation, 0.0)
+    if len(path.t) > MANY_SEGMENTS:
+        series = 0
     rest = [k for k in np.argsort(-deviation, kind="stable").tolist() if k not in set(winners)]
     room = max(series - len(winners), 0)
     return winners + rest[:room], rest[room : room + FAINT]
@@ -977,7 +1106,8 @@ def _filmed(
         places = np.linspace(0.0, data.end, FILM)
     else:
         whole = int(data.end + 1e-9)
-        places = np.unique(np.linspace(0, whole, min(whole + 1, MOST_PICTURES)).round())
+        # At equal distances, so that each can stand above its place.
+        places = np.arange(0.0, whole + 1, max(-(-whole // (MOST_PICTURES - 1)), 1))
     inputs = []
     for x in places:
         segment = min(int(x), len(anchors) - 2)
@@ -1009,6 +1139,7 @@ def _read(table: pa.Table, nodes: Nodes, labels: Sequence[str] | None) -> Segmen
     deviation = np.zeros(value.shape[1])
     single = metadata.get("lronnx.precision") == "single"
     tolerance = metrics.VALUE_TOLERANCE_SINGLE if single else metrics.VALUE_TOLERANCE
+    partial = bool(json.loads(metadata.get("lronnx.partial", "false")))
     for number, (first, last) in enumerate(pairwise(cuts.tolist())):
         rows = slice(first, last)
         if first == last:
@@ -1042,11 +1173,12 @@ def _read(table: pa.Table, nodes: Nodes, labels: Sequence[str] | None) -> Segmen
         named=labels is not None,
         warnings=_warnings(
             t,
-            json.loads(metadata.get("lronnx.partial", "false")),
+            partial,
             json.loads(metadata.get("lronnx.self_check", "{}")).get("ok", True),
         ),
         closed=json.loads(metadata.get("lronnx.closed", "false")),
         single=single,
+        partial=partial,
     )
 
 

@@ -730,8 +730,16 @@ class _Drawing:
         most = max(int(room / (_SMALLEST + _GAP)), 1)
         if len(pictures) > most:
             pictures = [pictures[index] for index in np.linspace(0, len(pictures) - 1, most).round().astype(int)]
-        self.side = min(40.0 if self.size < 8 else 54.0, room / len(pictures) - _GAP)
         wanted = np.array([self.left + float(self.x.share(picture.x)) * self.inner for picture in pictures])
+        largest = 40.0 if self.size < 8 else 54.0
+        self.side = min(largest, room / len(pictures) - _GAP)
+        # So many of them, at equal distances, as can stand above their places.
+        for stride in range(1, len(pictures)):
+            apart = np.diff(wanted[::stride])
+            side = min(self.side if stride == 1 else largest, 0.8 * float(apart.min(initial=0.0)) - _GAP)
+            if side >= 2 * _SMALLEST:
+                pictures, wanted, self.side = pictures[::stride], wanted[::stride], side
+                break
         half = self.side / 2
         centres = _spread(wanted, self.side + _GAP, _PAD + half, self.width - _PAD - half)
         self.strip = list(zip(pictures, centres.tolist(), strict=True))
@@ -1162,8 +1170,10 @@ class _Drawing:
         self.over.add_image(image)
         at = self.left + float(self.x.share(picture.x)) * self.inner
         start, base = self.strip_top - self.strip_label - self.side, self.strip_top - self.strip_height
+        # Straight down, wherever the picture stands above its place.
+        start_x = min(max(at, left + 0.25), left + width - 0.25)
         leader = Line2D(
-            [centre, centre, at, at],
+            [start_x, start_x, at, at],
             [bottom, start - 1.5, base + 1.0, base - (self.size * 0.5 if self.places else 0.0)],
             color=self.color(MUTED),
             linewidth=0.5,
