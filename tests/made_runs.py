@@ -201,4 +201,4 @@ def exhibit(
         }
     ).replace_schema_metadata({"lronnx.lengths": "[2.0, 2.0]", "lronnx.closed": "true"})
     points = rng.random((2, 1, 3, size, size))
-    return Exhibit(path, path, most, 0, table, points, True)
+    return Exhibit(path, path, most, 0, table, points)
