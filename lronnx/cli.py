@@ -331,7 +331,7 @@ def inspect(
     "picture",
     type=_TARGET,
     metavar="FILE.png|svg|html",
-    help="Draw the outputs, which layer bends them where, and the regions' widths and slopes; html is interactive.",
+    help="Draw the outputs, where each layer switches, and the regions' widths and slopes; html is interactive.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
 @click.pass_context

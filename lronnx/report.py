@@ -217,17 +217,22 @@ def _verdict(inspection: Inspection) -> RenderableType:
     return Group(Text(text, style="bold green" if good else "bold red"), *shown)
 
 
-def walk_figures(path: PathWalk) -> list[tuple[str, str | Text, str]]:
-    """What :func:`walk_report` tells of a run: the name of each figure, the figure, and what it means."""
+def walk_figures(
+    path: PathWalk, count: Callable[[int], str] = str, names: Sequence[str] | None = None
+) -> list[tuple[str, str | Text, str]]:
+    """What :func:`walk_report` tells of a run: the name of each figure, the figure, and what it means.
+
+    ``count`` writes how many there are; ``names``: of the outputs, if they have any.
+    """
     segments = len(path.segments)
-    over = f", norm over {path.outputs} outputs" if path.outputs > 1 else ""
-    where = "from start to end" if segments == 1 else f"of {segments} segments together"
+    over = f", norm over {count(path.outputs)} outputs" if path.outputs > 1 else ""
+    where = "from start to end" if segments == 1 else f"of {count(segments)} segments together"
     if path.partial:
         where = f"of what was walked, of {number(path.length)} in all"
     rows: list[tuple[str, str | Text, str]] = [
-        ("regions", str(path.regions), "each of one activation pattern"),
-        ("linear regions", str(path.linear_regions), "neighbours with the same slope counted once"),
-        ("breakpoints", str(path.breakpoints), f"inside segments; unit switches: {path.switch_count}"),
+        ("regions", count(path.regions), "each of one activation pattern"),
+        ("linear regions", count(path.linear_regions), "neighbours with the same slope counted once"),
+        ("breakpoints", count(path.breakpoints), f"inside segments; unit switches: {count(path.switch_count)}"),
         ("smallest region", number(path.smallest_region), "in t, which is 0 at the start and 1 at the end"),
         ("length", number(path.walked_length), f"Euclidean, {where}"),
         ("density", number(path.density), "regions per unit of length"),
@@ -240,11 +245,11 @@ def walk_figures(path: PathWalk) -> list[tuple[str, str | Text, str]]:
         ),
     ]
     if path.outputs > 1:
-        rows.append(("largest output", *_decisions(path)))
+        rows.append(("largest output", *_decisions(path, count, names)))
     rows.append(("self-check", *_self_check(path)))
     if path.agreement is not None:
         rows.append(("engines", *_agreement(path.agreement)))
-    passes = f"{path.forward_passes} forward passes on {path.device}"
+    passes = f"{count(path.forward_passes)} forward passes on {path.device}"
     rows.append(("seconds", f"{path.seconds:.2f}", passes))
     if path.precision != "double":
         rows.append(("precision", path.precision, "float32, for exploring: counts may be slightly off"))
@@ -262,20 +267,24 @@ def _figures(path: PathWalk) -> Table:
     return table
 
 
-def _decisions(path: PathWalk) -> tuple[str, str]:
+def _decisions(path: PathWalk, count: Callable[[int], str], names: Sequence[str] | None) -> tuple[str, str]:
     """Which outputs are the largest on the way, and where that changes."""
+
+    def name(output: int) -> str:
+        return str(output) if names is None else names[output]
+
     changes = path.decision_changes
     many = len(path.segments) > 1
     if not changes:
         first = next((walk.decisions[0][1] for walk in path.segments if walk.decisions), None)
-        return ("" if first is None else f"{first}", "all the way")
+        return ("" if first is None else name(first), "all the way")
     spots = [f"{change.t:.6g}" + (f" of segment {change.segment}" if many else "") for change in changes]
     if len(changes) == 1:
-        return f"{changes[0].before} -> {changes[0].after}", f"at t = {spots[0]}"
+        return f"{name(changes[0].before)} -> {name(changes[0].after)}", f"at t = {spots[0]}"
     if len(changes) <= 3 and not many:
-        steps = [str(changes[0].before)] + [str(change.after) for change in changes]
+        steps = [name(changes[0].before)] + [name(change.after) for change in changes]
         return " -> ".join(steps), f"at t = {', '.join(spots)}"
-    return f"{len(changes)} changes", f"the first at t = {spots[0]}"
+    return f"{count(len(changes))} changes", f"the first at t = {spots[0]}"
 
 
 def _self_check(path: PathWalk) -> tuple[Text, str]:
@@ -315,15 +324,22 @@ def _node_table(switches: Mapping[str, int], total: int, operators: Mapping[str,
 
 
 def node_rows(
-    switches: Mapping[str, int], total: int, operators: Mapping[str, str], most: int
+    switches: Mapping[str, int],
+    total: int,
+    operators: Mapping[str, str],
+    most: int,
+    count: Callable[[int], str] = str,
 ) -> list[tuple[str, str, str, str]]:
-    """The rows of a table of switches by node, under :data:`NODE_COLUMNS`: ``most`` nodes, and the others in one."""
+    """The rows of a table of switches by node, under :data:`NODE_COLUMNS`: ``most`` nodes, and the others in one.
+
+    ``count`` writes how many there are.
+    """
     counted = list(switches.items())
-    rows = [(label, operators.get(label, ""), str(count), f"{count / total:.1%}") for label, count in counted[:most]]
+    rows = [(label, operators.get(label, ""), count(own), f"{own / total:.1%}") for label, own in counted[:most]]
     rest = counted[most:]
     if rest:
-        count = sum(count for _, count in rest)
-        rows.append((f"{len(rest)} other nodes", "", str(count), f"{count / total:.1%}"))
+        own = sum(own for _, own in rest)
+        rows.append((f"{count(len(rest))} other nodes", "", count(own), f"{own / total:.1%}"))
     return rows
 
 
@@ -339,15 +355,16 @@ def _segments(path: PathWalk) -> RenderableType:
     return table
 
 
-def segment_rows(path: PathWalk, most: int) -> list[tuple[str, ...]]:
-    """The rows of a table of the first segments, ``most`` of them, under :data:`SEGMENT_COLUMNS`."""
-    return [(str(index), *_segment(walk)) for index, walk in enumerate(path.segments[:most])]
+def segment_rows(path: PathWalk, most: int, count: Callable[[int], str] = str) -> list[tuple[str, ...]]:
+    """The rows of a table of the first segments, ``most`` of them, under :data:`SEGMENT_COLUMNS`. ``count`` writes how
+    many regions there are."""
+    return [(str(index), *_segment(walk, count)) for index, walk in enumerate(path.segments[:most])]
 
 
-def _segment(walk: Walk) -> tuple[str, str, str, str, str]:
+def _segment(walk: Walk, count: Callable[[int], str]) -> tuple[str, str, str, str, str]:
     state = "ok" if walk.self_check.ok else "FAILED"
     return (
-        str(walk.regions),
+        count(walk.regions),
         number(walk.walked_length),
         number(walk.density),
         number(walk.absolute_deviation_norm),

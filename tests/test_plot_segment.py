@@ -146,6 +146,7 @@ def test_curves_widths_and_slopes_are_the_walks(path: PathWalk) -> None:
         np.testing.assert_array_equal(curve.x, edges)
         np.testing.assert_array_equal(curve.y, values)
     (widths,) = marks(figure.panels[-2], Steps)
+    assert [text.split("\n")[1] for text in texts(widths)] == [f"region {i + 1}" for i in range(path.regions)]
     np.testing.assert_array_equal(widths.edges, edges)
     np.testing.assert_array_equal(widths.y, np.concatenate([np.diff(walk.t) for walk in path.segments]))
     (norms,) = marks(figure.panels[-1], Steps)
@@ -235,7 +236,14 @@ def test_stops_are_the_breakpoints(walked: PathWalk, network: lronnx.Network) ->
     told = list(stops[1].texts(stops[0], stops[0]))
     first = walked.segments[0].switches[0]
     more = f" and {len(first) - 1} more" if len(first) > 1 else ""
-    assert re.match(rf"t = \S+: {first[0].node} \(\w+\), unit {first[0].unit}\b{more}", told[0])
+    width = f"{walked.segments[0].t[1]:.6g}"
+    assert re.match(
+        rf"t = \S+: {first[0].node} \(\w+\), unit {first[0].unit}{more}\nregion 1 ends here, {width} wide", told[0]
+    )
+    counts = [len(together) - 1 for walk in walked.segments for together in walk.switches]
+    assert {0} < set(counts)
+    for text, count in zip(told, counts, strict=True):
+        assert (f" and {count} more\n" in text) if count else "more" not in text
     few = described(walked, replace(PAGE, stops=50), Nodes.of(network)).stops
     assert few is not None
     assert 40 <= len(few[0]) <= 50
@@ -279,7 +287,8 @@ def test_a_regions_file_gives_the_same_figure(walked: PathWalk, network: lronnx.
     shown = sum(len(mark.x) for mark in marks(left.panels[1], Ticks))
     assert shown == walked.breakpoints
     told = [text for mark in marks(left.panels[1], Ticks) for text in texts(mark)]
-    more = [int(found[1]) for text in told if (found := re.search(r"and (\d+) more units", text)) and found[1] != "0"]
+    more = [int(found[1]) for text in told if (found := re.search(r"and (\d+) more units?$", text, re.MULTILINE))]
+    assert 0 not in more
     assert sum(more) == walked.switch_count - walked.breakpoints > 0
     assert f"the first is shown; {sum(more)} others are not" in left.caption
     assert not any("branch" in text for text in told)

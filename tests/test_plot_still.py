@@ -846,6 +846,18 @@ def test_pictures_are_of_one_size_in_order_and_apart(places: list[float], width:
         assert leader.get_ydata()[0] == pytest.approx(y0, abs=0.5)
 
 
+@pytest.mark.parametrize(("count", "shown"), [(2, 2), (6, 6), (12, 12), (40, 20)])
+@pytest.mark.parametrize("name", ["a", "a row with a very long name"])
+def test_pictures_at_equal_distances_stand_above_their_places(count: int, shown: int, name: str) -> None:
+    pictures = [Picture(place, np.zeros((8, 8), np.uint8)) for place in np.linspace(0.0, 1.0, count)]
+    rows = Axis(ticks=[(0.0, name)])
+    made = drawing(Figure("f", "", [Panel([Line(array(0, 1), array(0, 1))], rows)], x=UNIT, pictures=pictures), width=7)
+    leaders = [line for line in made.over.lines if len(line.get_xdata()) == 4]
+    assert shown / 2 <= len(leaders) <= shown
+    for leader in leaders:
+        assert np.ptp(leader.get_xdata()) < 0.5
+
+
 @examples(60)
 @given(
     st.lists(st.floats(-50.0, 150.0), min_size=1, max_size=6).map(sorted),

@@ -121,6 +121,25 @@ def test_a_page_says_what_the_table_says(
     assert " ".join(command) in text
 
 
+def test_a_page_has_one_style_of_numbers_and_names_classes(
+    stub: Callable[[PathWalk], None], model: Path, points: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = [[float(i), 3000.0 - 2 * i] for i in range(1235)]
+    path = hand_path(hand_walk(values, nodes=("a",)), hand_walk(values[::-1], nodes=("a",)))
+    stub(path)
+    monkeypatch.setattr(segment, "class_labels", lambda *a: ("cat", "dog"))
+    picture = tmp_path / "page.html"
+    assert run("walk", model, "--points", points, "--plot", picture).exit_code == 0
+    text = check_whole(picture)
+    tables = "".join(re.findall("<td.*?</td>", text))
+    for shown in (">2,468<", ">2,466<", "unit switches: 2,466", ">1,234<", ">2 changes<"):
+        assert shown in tables
+    assert not re.search(r"[>: ]\d{4}<", tables)
+    stub(hand_path(hand_walk(values)))
+    assert run("walk", model, "--points", points, "--plot", picture).exit_code == 0
+    assert ">dog -&gt; cat<" in check_whole(picture)
+
+
 def test_the_embedded_example(tmp_path: Path) -> None:
     picture = tmp_path / "digits.html"
     assert run("walk", "--plot", picture).exit_code == 0

@@ -701,6 +701,7 @@ class _Drawing:
             "unit": _small(unit),
             "width": _single(self.width[region]),
         }
+        names = {"node": [path.nodes.told(node)]}
         lines = ["t = {x}", "{node}", "unit {unit}"]
         shape = core_shape(path.nodes.shapes[node] or ())
         axes = {2: ("row", "column"), 3: ("channel", "row", "column")}.get(len(shape), ())
@@ -713,14 +714,14 @@ class _Drawing:
         else:
             others = path.together[region] - 1
             if others.any():
-                columns["others"] = others.astype(np.uint8) if others.max() < 256 else others
-                lines.append("and {others} more units")
+                counts, columns["others"] = np.unique(others, return_inverse=True)
+                names["others"] = [f"\nand {_count(count, 'more unit')}" if count else "" for count in counts.tolist()]
+                lines[-1] += "{others}"
         lines.append("the region that ends here is {width} wide")
         if np.isfinite(self.norm).all():
             # A region that ends at a switch is followed by another of its segment.
             columns |= {"from": _single(self.norm[region]), "to": _single(self.norm[region + 1])}
             lines.append("slope {from} \u2192 {to}")
-        names = {"node": [path.nodes.told(node)]}
         if not path.bends[region].all():
             columns["effect"] = path.bends[region].astype(np.uint8)
             names["effect"] = _EFFECT
@@ -870,7 +871,7 @@ class _Drawing:
                 hover = None
                 if self.detail.hover:
                     number = np.arange(run.regions.start, run.regions.stop)
-                    hover = Hover(f"{what} {{y}}\nregion {{region}}", {"region": _small(number)})
+                    hover = Hover(f"{what} {{y}}\nregion {{region}}", {"region": _small(number + 1)})
                 marks.append(Steps(run.x, steps, color, width=1.0, hover=hover))
                 continue
             found = thinning.envelope(run.x, steps, self.limits, self.detail.bands)
@@ -907,16 +908,18 @@ class _Drawing:
         columns: dict[str, Column] = {
             "node": _small(switches.node[first]),
             "unit": _small(switches.unit[first]),
-            "region": _small(region),
+            "region": _small(region + 1),
             "width": _single(self.width[region]),
         }
         text = "t = {x}: {node}, unit {unit}"
         more = path.together[region] - 1
-        if more.any():
-            columns["more"] = _small(more)
-            text += " and {more} more"
-        text += f"\nregion {{region}} of {path.regions} ends here, {{width}} wide"
-        names = {"node": [path.nodes.told(position) for position in range(len(path.nodes.labels))]}
+        # Counted from 1, as the number of a stop is.
+        text += "{more}\nregion {region} ends here, {width} wide"
+        counts, columns["more"] = np.unique(more, return_inverse=True)
+        names = {
+            "node": [path.nodes.told(position) for position in range(len(path.nodes.labels))],
+            "more": [f" and {count:,} more" if count else "" for count in counts.tolist()],
+        }
         if not path.bends[region].all():
             columns["effect"] = path.bends[region].astype(np.uint8)
             names["effect"] = _EFFECT

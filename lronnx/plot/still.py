@@ -111,6 +111,8 @@ _GAP = 3.0
 """Between pictures."""
 _SMALLEST = 14.0
 """A picture; where so small ones have no room, evenly chosen ones are shown."""
+_FEW = 8
+"""Pictures up to which all are shown, wherever they stand."""
 _LEADER = 8.0
 """From a picture to its place."""
 _SAMPLE = 15.0
@@ -734,10 +736,10 @@ class _Drawing:
         largest = 40.0 if self.size < 8 else 54.0
         self.side = min(largest, room / len(pictures) - _GAP)
         # So many of them, at equal distances, as can stand above their places.
-        for stride in range(1, len(pictures)):
+        for stride in range(1, len(pictures) if len(pictures) > _FEW else 2):
             apart = np.diff(wanted[::stride])
             side = min(self.side if stride == 1 else largest, 0.8 * float(apart.min(initial=0.0)) - _GAP)
-            if side >= 2 * _SMALLEST:
+            if side >= 1.5 * _SMALLEST:
                 pictures, wanted, self.side = pictures[::stride], wanted[::stride], side
                 break
         half = self.side / 2

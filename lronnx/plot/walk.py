@@ -65,6 +65,11 @@ def drawn(
     return still.draw(figure, "svg" if suffix.lower() == ".svg" else "png", width=WIDTH)
 
 
+def _count(number: int) -> str:
+    """As the figure's texts have it."""
+    return f"{number:,}"
+
+
 def _is_page(suffix: str) -> bool:
     return suffix.lower() == ".html"
 
@@ -75,17 +80,18 @@ def _page(data: segment.SegmentData, figure: Figure, path: PathWalk, network: Ne
     # The figure says the same in its caption, below the fold.
     shown: list[page.Block] = [page.Prose(f"{warning}.", "warning") for warning in data.warnings]
     shown.append(page.Figures([replace(figure, title="")]))
-    figures = [(name, str(number), meaning) for name, number, meaning in report.walk_figures(path)]
+    names = data.names if data.named else None
+    figures = [(name, str(number), meaning) for name, number, meaning in report.walk_figures(path, _count, names)]
     numbers: list[page.Block] = [page.DataTable(("figure", "value", "meaning"), figures)]
     sections = [page.Section("Along the way", shown), page.Section("In numbers", numbers)]
     operators = {node.label: node.op_type for node in network.graph.nodes}
     if path.switches_by_node:
-        rows = report.node_rows(path.switches_by_node, path.switch_count, operators, MOST_ROWS)
+        rows = report.node_rows(path.switches_by_node, path.switch_count, operators, MOST_ROWS, _count)
         sections.append(page.Section("Which nodes switch", [page.DataTable(report.NODE_COLUMNS, rows)]))
     if len(path.segments) > 1:
         rest = len(path.segments) - MOST_ROWS
-        caption = f"and {rest} more segments" if rest > 0 else ""
-        table = page.DataTable(report.SEGMENT_COLUMNS, report.segment_rows(path, MOST_ROWS), caption)
+        caption = f"and {rest:,} more segments" if rest > 0 else ""
+        table = page.DataTable(report.SEGMENT_COLUMNS, report.segment_rows(path, MOST_ROWS, _count), caption)
         sections.append(page.Section("Segments", [table]))
     facts = [
         ("model", network.name),
