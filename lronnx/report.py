@@ -207,7 +207,7 @@ def inspect_verdict(inspection: Inspection, number: Callable[[int], str] = str) 
     if switching == 0:
         return "Affine: no node switches, so there is a single region everywhere.", True
     nodes = f"{number(switching)} switching node{'s' if switching > 1 else ''}"
-    return f"Piecewise affine: {number(inspection.units)} units in {nodes}.", True
+    return f"Piecewise affine: {number(inspection.units)} unit{'s' if inspection.units != 1 else ''} in {nodes}.", True
 
 
 def _verdict(inspection: Inspection) -> RenderableType:

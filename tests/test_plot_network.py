@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import importlib.util
 import io
 import itertools
@@ -355,6 +356,8 @@ def test_a_network_that_is_refused(tmp_path: Path) -> None:
         assert text.startswith("\u00d7 refused: ")
         assert fill == outline == colors.BAD
         assert any(refusal.reason in told for refusal in inspection.refusals)
+        # All of the reason is in the box, in as many lines as it takes: a still figure has no other place for it.
+        assert any(refusal.reason == " ".join(text.split("\n")[2:]) for refusal in inspection.refusals)
     assert "Not piecewise affine: 2 nodes are refused." in headings(drawn)
     assert "\u00d7 refused" in headings(drawn)
     assert [reason for reason in drawn.table["reason"] if reason] == [one.reason for one in inspection.refusals]
@@ -516,6 +519,12 @@ def test_wide_networks_are_folded_by_levels() -> None:
     ]
 
 
+@pytest.mark.parametrize(("units", "text"), [(1, "1 unit in 1 switching node."), (2, "2 units in 1 switching node.")])
+def test_one_is_singular(units: int, text: str) -> None:
+    drawn = figure(hand([node(0, "affine", ["x"]), node(1, "switching", ["t0"], units)]))
+    assert f"Piecewise affine: {text}" in headings(drawn)
+
+
 def test_shapes_that_are_not_known() -> None:
     nodes = [replace(one, shape=None, units=0) for one in chain(4)]
     drawn = figure(hand(nodes, piecewise_affine=False, problem="it does not run"))
@@ -597,7 +606,7 @@ def browser() -> Iterator[Browser]:
 
 def test_the_page(browser: Browser, tmp_path: Path) -> None:
     inspection = lronnx.inspect(EXAMPLE)
-    drawn = figure(inspection)
+    drawn = network._figure(network._Picture(inspection), head=False)
     browser.show(network.draw(".html", inspection, "lronnx inspect digits.onnx"), tmp_path)
     browser.check_quiet()
     marks = browser.marks("network")
@@ -614,7 +623,19 @@ def test_the_page(browser: Browser, tmp_path: Path) -> None:
     assert set(text.split("\n")) <= set(seen)
     assert not [one for one in seen if "\u2026" in one and one not in "\n".join(boxes_of(drawn)).split("\n")]
     rows = browser.run("return [...document.querySelectorAll('table')].map((t) => t.tBodies[0].rows.length)")
-    assert len(inspection.nodes) in rows
+    # The nodes stand there once, and can be saved.
+    assert rows.count(len(inspection.nodes)) == 1
+    assert browser.run("return document.querySelectorAll('details.data').length") == 0
+    browser.run("window.saved = []; URL.createObjectURL = (blob) => { saved.push(blob); return 'blob:x'; }")
+    browser.run("HTMLAnchorElement.prototype.click = function () { saved.push(this.download); }")
+    browser.run("document.querySelector('.save').click()")
+    content, name = browser.driver.execute_async_script(
+        "const done = arguments[0]; saved[0].text().then((text) => done([text, saved[1]]))"
+    )
+    assert name == "network.csv"
+    table = figure(inspection).table
+    told = list(csv.reader(io.StringIO(content, newline="")))
+    assert told == [list(table), *map(list, zip(*table.values(), strict=True))]
     assert inspection.sha256 in browser.text().replace("\n", "")
 
 
@@ -636,6 +657,55 @@ def test_wide_pages_scroll(browser: Browser, tmp_path: Path) -> None:
     # What lies to the right is told where it is when the figure was moved there.
     browser.run(port + "b.scrollLeft += 50; b.scrollTop = 1e6")
     assert browser.hover("network", 0, float(x), float(y)) == "output t10: 1x8"
+
+
+def test_a_wide_graph_leaves_the_verdict_and_the_key_in_view(browser: Browser, tmp_path: Path) -> None:
+    nodes = [node(i, ("affine", "switching")[i % 2], [f"t{i - 1}" if i % 2 else "x"], i % 2) for i in range(10)]
+    nodes.append(node(10, "affine", [f"t{i}" for i in range(1, 10, 2)]))
+    inspection = hand(nodes)
+    browser.show(network.draw(".html", inspection, ""), tmp_path, size=PHONE)
+    for selector, text in ((".subtitle", "Piecewise affine"), (".key", "switching, coloured from first to last")):
+        told, left, right = browser.run(
+            "const e = document.querySelector(arguments[0]), b = e.getBoundingClientRect();"
+            "return [e.textContent, b.left, b.right]",
+            selector,
+        )
+        assert text in told
+        assert left >= 0
+        assert right <= PHONE[0]
+    colored = "return getComputedStyle(document.querySelector('.patch i')).backgroundColor"
+    light = browser.run(colored)
+    assert light != "rgba(0, 0, 0, 0)"
+    assert "switching, coloured" not in browser.run("return document.querySelector('#figure-network').textContent")
+
+
+def test_boxes_are_stepped_through(browser: Browser, tmp_path: Path) -> None:
+    nodes = [node(i, ("affine", "switching")[i % 2], [f"t{i - 1}" if i else "x"], i % 2) for i in range(30)]
+    inspection = hand(nodes)
+    browser.show(network.draw(".html", inspection, ""), tmp_path)
+    expected = [row[-1] for row in sorted(boxes_of(figure(inspection)).values(), key=lambda row: -row[1])]
+    board = "document.querySelector('#figure-network .board')"
+    assert f"{len(expected)} boxes" in browser.readout("network")
+    browser.run(f"{board}.focus()")
+
+    def seen(key: str) -> tuple[str, str]:
+        browser.press(key)
+        tip, inside = browser.run("""
+            const tip = document.querySelector(".tip");
+            const { top, bottom } = document.querySelector(".highlight rect").getBoundingClientRect();
+            return [tip.hidden ? "" : tip.textContent, top >= 48 && bottom <= innerHeight];
+        """)
+        assert inside, "what is marked is in view"
+        return str(tip), browser.readout("network")
+
+    for number, text in enumerate(expected[:25], 1):
+        assert seen("ArrowDown") == (text, f"{number} of {len(expected)}: {text.replace(chr(10), ', ')}")
+    assert seen("ArrowUp")[0] == expected[23]
+    assert seen("End")[0] == expected[-1]
+    assert seen("Home")[0] == expected[0]
+    browser.press("Escape")
+    assert browser.run("return document.querySelector('.highlight').childElementCount") == 0
+    browser.check_quiet()
 
 
 def test_hostile_page(browser: Browser, tmp_path: Path) -> None:

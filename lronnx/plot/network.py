@@ -54,6 +54,8 @@ _BAR = 0.035
 
 _PROBLEM = 160
 """So many characters of what keeps a model from being walked are told above its graph."""
+_REASON = 5
+"""So many lines of a box at most tell why its node is refused."""
 _LISTED = 100
 """Of more nodes than this the page's table is closed at first."""
 
@@ -252,7 +254,10 @@ class _Picture:
                 box.lines += [_fitting(*counted)] if switching else []
         box.lines.append(_operators(nodes) if several else nodes[0].label)
         if box.kind == "refused" and not several:
-            box.lines.append(nodes[0].reason)
+            # Still figures have no other place for it.
+            lines = _wrapped(clean(nodes[0].reason), _WIDTH - 0.08)
+            rest = " ".join(lines[_REASON - 1 :])
+            box.lines += lines if len(lines) <= _REASON else [*lines[: _REASON - 1], rest]
         box.lines = [_fitting(line) for line in box.lines]
         box.hover = self._told(box)
 
@@ -323,13 +328,19 @@ def draw(suffix: str, inspection: Inspection, command: str) -> bytes:
 def _page(inspection: Inspection, command: str) -> bytes:
     from lronnx.plot import page
 
-    drawn = figure(inspection)
+    # What stands above the graph is the page's own text: a graph may be wider than the window, and is scrolled there.
+    picture = _Picture(inspection)
+    drawn = _figure(picture, head=False)
     text, _ = inspect_verdict(inspection, lambda count: f"{count:,}")
     told: list[page.Block] = [page.Prose(line, "warning") for line in [inspection.problem] if line]
+    told += [page.Prose(f"{line}.") for line in [_counts(picture)] if line]
+    told.append(
+        page.Key([page.Key.Entry(sign.text, sign.fills, sign.outline, sign.dashed) for sign in _signs(picture)])
+    )
     columns = list(drawn.table)
     rows = list(zip(*drawn.table.values(), strict=True))
     facts = [*inspect_facts(inspection), *(("notice", notice) for notice in inspection.notices)]
-    sections = [page.Section("Graph", [*told, page.Figures([replace(drawn, title="")])])]
+    sections = [page.Section("Graph", [*told, page.Figures([replace(drawn, title="", table={})])])]
     if inspection.refusals:
         refused = [
             (str(refusal.index), refusal.name or refusal.output, refusal.op_type, refusal.reason)
@@ -337,7 +348,7 @@ def _page(inspection: Inspection, command: str) -> bytes:
         ]
         sections.append(page.Section("Refused", [page.DataTable(("index", "node", "operator", "reason"), refused)]))
     caption = "A box is counted in the order of the boxes' first nodes; what is in none is not shown."
-    table: page.Block = page.DataTable(columns, rows, caption)
+    table: page.Block = page.DataTable(columns, rows, caption, file="network")
     if len(rows) > _LISTED:
         table = page.Disclosure(f"All {len(rows):,} nodes", [table])
     sections.append(page.Section("Nodes", [table]))
@@ -347,17 +358,21 @@ def _page(inspection: Inspection, command: str) -> bytes:
 
 def figure(inspection: Inspection) -> Figure:
     """The picture of a network. Its table has one row per node: those that are left out are in no box."""
-    picture = _Picture(inspection)
+    return _figure(_Picture(inspection), head=True)
+
+
+def _figure(picture: _Picture, *, head: bool) -> Figure:
+    """``head``: whether the verdict, the counts and what the looks mean stand above the graph."""
     layout = picture.layout
     across = max(layout.box[1] + 2 * _MARGIN, _NARROWEST)
     left = (layout.box[1] - across) / 2
-    head, top = _head(picture, left + _MARGIN, across - 2 * _MARGIN)
+    above, top = _head(picture, left + _MARGIN, across - 2 * _MARGIN) if head else ([], layout.box[3] + _MARGIN)
     bottom = layout.box[2] - _MARGIN
-    marks: list[Mark] = [*_lines(picture), *_boxes(picture), *head]
+    marks: list[Mark] = [*_lines(picture), *_boxes(picture), *above]
     down = top - bottom
     return Figure(
         name="network",
-        title=inspection.name,
+        title=picture.inspection.name,
         panels=[Panel(marks, y=Axis(range=(bottom, top), hidden=True), legend=False)],
         x=Axis(range=(left, left + across), hidden=True),
         caption=_caption(picture),
@@ -457,13 +472,13 @@ def _head(picture: _Picture, left: float, across: float) -> tuple[list[Mark], fl
     rows += [(line, MUTED) for line in _wrapped(_shortened(picture.inspection.problem, _PROBLEM), across)]
     rows += [(line, MUTED) for line in _wrapped(_counts(picture), across)]
     signs = _signs(picture)
-    placed: list[tuple[int, float, str, list[Color]]] = []
+    placed: list[tuple[int, float, _Sign]] = []
     row, at = len(rows), 0.0
-    for label, fills in signs:
-        needed = 0.3 + _text_width(label) + 0.15
+    for sign in signs:
+        needed = 0.3 + _text_width(sign.text) + 0.15
         if at and at + needed > across:
             row, at = row + 1, 0.0
-        placed.append((row, left + at, label, fills))
+        placed.append((row, left + at, sign))
         at += needed
     step = 0.16
     lowest = 0.2
@@ -484,9 +499,9 @@ def _head(picture: _Picture, left: float, across: float) -> tuple[list[Mark], fl
                 size=_SIZE,
             )
         )
-    for number, x, label, fills in placed:
+    for number, x, sign in placed:
+        fills = sign.fills
         each = 0.22 / len(fills)
-        dashed = label == _CUT
         marks.append(
             Boxes(
                 np.array([x + each * (position + 0.5) for position in range(len(fills))], dtype=np.float64),
@@ -495,18 +510,24 @@ def _head(picture: _Picture, left: float, across: float) -> tuple[list[Mark], fl
                 np.full(len(fills), 0.1),
                 [""] * len(fills),
                 fills,
-                [MUTED] if len(fills) == 1 and fills[0] != BAD else fills,
-                dash="dashed" if dashed else "solid",
+                [sign.outline] if len(fills) == 1 else fills,
+                dash="dashed" if sign.dashed else "solid",
             )
         )
-        marks.append(Texts(np.array([x + 0.28]), np.array([height(number)]), [label], color=MUTED, size=_SIZE))
+        marks.append(Texts(np.array([x + 0.28]), np.array([height(number)]), [sign.text], color=MUTED, size=_SIZE))
     return marks, height(0) + step
 
 
-_CUT = "cut off behind the analysed output"
+class _Sign(NamedTuple):
+    """What boxes look like, and what that means."""
+
+    text: str
+    fills: list[Color]
+    outline: Color = MUTED
+    dashed: bool = False
 
 
-def _signs(picture: _Picture) -> list[tuple[str, list[Color]]]:
+def _signs(picture: _Picture) -> list[_Sign]:
     """The looks of boxes that occur, with what they mean."""
     kinds = {box.kind for box in picture.boxes}
     # Boxes of several levels look like what matters most of what they hold.
@@ -514,18 +535,18 @@ def _signs(picture: _Picture) -> list[tuple[str, list[Color]]]:
         if box.kind == "mixed":
             held = {node.kind for node in box.nodes}
             kinds.add(next(kind for kind in ("refused", "switching", "affine", "cut") if kind in held))
-    signs: list[tuple[str, list[Color]]] = []
+    signs: list[_Sign] = []
     if "switching" in kinds:
         shown = min(len(picture.switching), 5)
         bars = "; bar: share of all units" if any(box.share for box in picture.boxes) else ""
         label = f"switching, coloured from first to last{bars}"
-        signs.append((label, [colors.layer(position, shown) for position in range(shown)]))
+        signs.append(_Sign(label, [colors.layer(position, shown) for position in range(shown)]))
     if "affine" in kinds:
-        signs.append(("affine", [SURFACE]))
+        signs.append(_Sign("affine", [SURFACE]))
     if "cut" in kinds:
-        signs.append((_CUT, [BACKGROUND]))
+        signs.append(_Sign("cut off behind the analysed output", [BACKGROUND], dashed=True))
     if "refused" in kinds:
-        signs.append(("\u00d7 refused", [BAD]))
+        signs.append(_Sign("\u00d7 refused", [BAD], BAD))
     return signs
 
 

@@ -69,7 +69,8 @@ class DataTable:
     """A table, which readers may sort by any column.
 
     ``groups``: headings over neighbouring columns, each with the number of columns that it spans, in order; together
-    they span all columns. An empty heading groups nothing. Columns of numbers are aligned to the right.
+    they span all columns. An empty heading groups nothing. Columns of numbers are aligned to the right. ``file``: the
+    name, without suffix, under which readers may save the table as CSV; they cannot if it is empty.
 
     Raises ValueError if a row or the groups do not fit the columns.
     """
@@ -78,6 +79,7 @@ class DataTable:
     rows: Sequence[Sequence[str]]
     caption: str = ""
     groups: Sequence[tuple[str, int]] = ()
+    file: str = ""
 
     def __post_init__(self) -> None:
         for row in self.rows:
@@ -85,6 +87,22 @@ class DataTable:
                 raise ValueError(f"a row of {len(row)} cells in a table of {len(self.columns)} columns: {row}")
         if self.groups and sum(count for _, count in self.groups) != len(self.columns):
             raise ValueError(f"the groups {self.groups} do not span {len(self.columns)} columns")
+
+
+@dataclass(frozen=True)
+class Key:
+    """What colours mean: each entry is a text and the colours of its patch, whose border is ``outline``, or dashed."""
+
+    @dataclass(frozen=True)
+    class Entry:
+        """One text and its patch of colours."""
+
+        text: str
+        fills: Sequence[colors.Color]
+        outline: colors.Color
+        dashed: bool = False
+
+    entries: Sequence[Entry]
 
 
 @dataclass(frozen=True)
@@ -120,7 +138,7 @@ class Section:
     anchor: str = ""
 
 
-Block = Prose | Facts | DataTable | Code | Figures | Disclosure
+Block = Prose | Facts | DataTable | Key | Code | Figures | Disclosure
 
 _ICON = (
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><rect width="32" height="32" rx="7" fill="#0072b2"/>'
@@ -253,6 +271,9 @@ class _Page:
                 return f'<dl class="facts">{rows}</dl>\n' if rows else ""
             case DataTable():
                 return _table(block)
+            case Key():
+                entries = "".join(_entry(entry) for entry in block.entries)
+                return f'<ul class="key" aria-label="Key">{entries}</ul>\n' if entries else ""
             case Code():
                 return (
                     '<div class="code"><button type="button" class="copy quiet" hidden>Copy</button>'
@@ -320,6 +341,18 @@ def _variables() -> str:
     return "".join(f"--{n}-light:{c.light};--{n}-dark:{c.dark};" for n, c in named.items())
 
 
+def _entry(entry: Key.Entry) -> str:
+    """An entry of a key."""
+
+    def toned(color: colors.Color) -> str:
+        return f"--on-light:{color.light};--on-dark:{color.dark}"
+
+    fills = "".join(f'<i style="{toned(color)}"></i>' for color in entry.fills)
+    dashed = " dashed" if entry.dashed else ""
+    patch = f'<span class="patch{dashed}" style="{toned(entry.outline)}" aria-hidden="true">{fills}</span>'
+    return f"<li>{patch}{_text(entry.text)}</li>"
+
+
 def _table(table: DataTable) -> str:
     kinds = [_kind([row[i] for row in table.rows]) for i in range(len(table.columns))]
     groups = ""
@@ -344,10 +377,12 @@ def _table(table: DataTable) -> str:
         for row in table.rows
     )
     caption = f"<caption>{_text(table.caption)}</caption>" if table.caption else ""
+    save = f'<button type="button" class="save quiet" data-file="{_text(table.file)}" hidden>Save CSV</button>\n'
+    save = save if table.file else ""
     label = _text(table.caption or "Table")
     return (
         f'<div class="scroll" tabindex="0" role="region" aria-label="{label}"><table class="table{looks}">{caption}'
-        f"<thead>{groups}<tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>\n"
+        f"<thead>{groups}<tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>\n{save}"
     )
 
 

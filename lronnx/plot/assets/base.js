@@ -89,3 +89,19 @@ const told = (hover, position, x, y) =>
     if (name === "y") return written(y);
     return whole;
   });
+
+// ---------------------------------------------------------------- files
+
+const csv = (rows) => {
+  const quoted = (text) => (/[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
+  return rows.map((row) => `${row.map(quoted).join(",")}\r\n`).join("");
+};
+
+const download = (name, text) => {
+  const url = URL.createObjectURL(new Blob([text], { type: "text/csv" }));
+  const link = make("a", { href: url, download: name });
+  document.body.append(link);
+  link.click();
+  link.remove();
+  setTimeout(() => URL.revokeObjectURL(url), 10000);
+};

@@ -46,6 +46,7 @@ class Chart {
     this.data = null;
     this.hidden = new Set();
     this.stop = -1;
+    this.place = -1;
     this.ranges = {};
     element.chart = this;
   }
@@ -68,12 +69,15 @@ class Chart {
     this.tip = make("div", { class: "tip", hidden: true });
     this.strip = make("div", { class: "strip", hidden: data.pictures.length === 0 });
     this.board = make("div", { class: "board", role: "img", "aria-label": label }, this.plot, this.overlay);
-    if (data.stops) {
+    this.places = this.boxesInOrder();
+    if (data.stops || this.places.length) {
+      const steps = data.stops ? "ArrowLeft ArrowRight" : "ArrowUp ArrowDown ArrowLeft ArrowRight";
       this.board.setAttribute("role", "group");
       this.board.setAttribute("tabindex", "0");
-      this.board.setAttribute("aria-keyshortcuts", "ArrowLeft ArrowRight PageUp PageDown Home End");
+      this.board.setAttribute("aria-keyshortcuts", `${steps} PageUp PageDown Home End`);
       this.board.addEventListener("keydown", (event) => this.pressed(event));
     }
+    if (this.places.length) this.board.addEventListener("blur", () => this.left());
     this.readout = make("p", { class: "readout", "aria-live": "polite" });
     this.tools = this.toolbar();
     this.legend = this.legendOf();
@@ -83,6 +87,11 @@ class Chart {
     if (data.stops?.x.length) {
       const count = data.stops.x.length;
       this.readout.append(`Point at the figure, or step through ${count} ${count === 1 ? "place" : "places"} with ← and →.`);
+      this.readout.classList.add("hint");
+      stage.append(this.readout);
+    } else if (this.places.length) {
+      const count = this.places.length;
+      this.readout.append(`Point at a box, or step through ${count} ${count === 1 ? "box" : "boxes"} with ↑ and ↓.`);
       this.readout.classList.add("hint");
       stage.append(this.readout);
     }
@@ -988,21 +997,60 @@ class Chart {
   // ------------------------------------------------------------ stepping
 
   pressed(event) {
-    const count = this.data.stops.x.length;
+    const { stops } = this.data;
+    const count = stops ? stops.x.length : this.places.length;
     if (!count || event.altKey || event.ctrlKey || event.metaKey) return;
-    const page = Math.max(Math.round(count / 100), 1);
+    const at = stops ? this.stop : this.place;
+    const page = stops ? Math.max(Math.round(count / 100), 1) : 10;
+    const before = at < 0 ? 0 : at - 1;
     const target = {
-      ArrowLeft: this.stop < 0 ? 0 : this.stop - 1,
-      ArrowRight: this.stop + 1,
-      PageUp: this.stop - page,
-      PageDown: this.stop + page,
+      ArrowLeft: before,
+      ArrowRight: at + 1,
+      ...(stops ? {} : { ArrowUp: before, ArrowDown: at + 1 }),
+      PageUp: at - page,
+      PageDown: at + page,
       Home: 0,
       End: count - 1,
     }[event.key];
     if (event.key === "Escape") this.left();
     if (target === undefined) return;
     event.preventDefault();
-    this.step(target);
+    if (stops) this.step(target);
+    else this.stepBox(target);
+  }
+
+  /* The boxes of a figure with a scale of its own that tell something, from the top and from the left. */
+  boxesInOrder() {
+    if (!this.data.width || this.data.stops) return [];
+    const found = [];
+    this.data.panels.forEach((panel, i) => {
+      for (const mark of panel.marks)
+        if (mark.kind === "Boxes" && mark.hover)
+          for (let position = 0; position < mark.count; position++) found.push({ panel: i, mark, position });
+    });
+    const order = (a, b) =>
+      a.panel - b.panel || b.mark.y[b.position] - a.mark.y[a.position] || a.mark.x[a.position] - b.mark.x[b.position];
+    return found.sort(order);
+  }
+
+  stepBox(target) {
+    this.place = clamp(target, 0, this.places.length - 1);
+    const { panel, mark, position } = this.places[this.place];
+    const { x, panels } = this.scale;
+    const rect = rectangle(mark, position, x, panels[panel][mark.side], this);
+    const [left, top, width, height] = rect;
+    // What is marked is brought into view, inside of what scrolls the figure and in the window, below its bar.
+    const port = this.port.getBoundingClientRect();
+    const across = this.plot.getBoundingClientRect().left + left - port.left;
+    if (across < 0 || across + width > port.width) this.port.scrollLeft += across + width / 2 - port.width / 2;
+    const down = this.plot.getBoundingClientRect().top + top - port.top;
+    if (down < 0 || down + height > port.height) this.port.scrollTop += down + height / 2 - port.height / 2;
+    const shown = this.plot.getBoundingClientRect().top + top;
+    if (shown < 80 || shown + height > innerHeight - 20)
+      window.scrollBy({ top: shown + height / 2 - innerHeight / 2, behavior: "instant" });
+    const text = told(mark.hover, position, mark.x[position], mark.y[position]);
+    this.tell({ mark, position, at: [left + width / 2, top], rect }, text);
+    this.say(`${this.place + 1} of ${this.places.length}: ${text.replace(/\n/g, ", ")}`);
   }
 
   step(target) {
@@ -1075,14 +1123,24 @@ class Chart {
       this.tip.hidden = true;
       return;
     }
-    const { mark, position, at } = found;
+    const { mark, position } = found;
     const x = mark.kind === "Steps" ? mark.x[position] : mark.kind === "Bars" && mark.horizontal ? mark.high[position] : mark.x[position];
     const y = mark.kind === "Ticks" ? mark.row : mark.kind === "Bars" ? (mark.horizontal ? mark.x : mark.high)[position] : mark.y[position];
     const text = told(mark.hover, position, x, y);
+    this.tell(found, text);
+    const place = this.places.findIndex((one) => one.mark === mark && one.position === position);
+    if (place >= 0) this.place = place;
+    if (aloud) this.say(text.replace(/\n/g, ", "));
+  }
+
+  /* Mark what was found, and tell about it beside it. */
+  tell(found, text) {
+    const { at } = found;
+    const box = this.plot.getBoundingClientRect();
+    this.mark.textContent = "";
     this.tip.textContent = text;
     this.tip.hidden = false;
     this.highlight(found);
-    if (aloud) this.say(text.replace(/\n/g, ", "));
     const width = this.tip.offsetWidth;
     const height = this.tip.offsetHeight;
     const stage = this.stage.getBoundingClientRect();
@@ -1137,7 +1195,14 @@ class Chart {
       const shown = Math.min(rows, TABLE_ROWS);
       const note = shown < rows ? `The first ${shown} of ${rows} rows.` : `${rows} ${rows === 1 ? "row" : "rows"}.`;
       const save = make("button", { type: "button", class: "quiet save" }, "Save CSV");
-      save.addEventListener("click", () => download(`${name}.csv`, csv(table)));
+      save.addEventListener("click", () => {
+        const cell = (column, i) => {
+          if (column.names) return column.names[column.values[i]];
+          return Number.isFinite(column.values[i]) ? String(column.values[i]) : "";
+        };
+        const lines = Array.from({ length: rows }, (_, i) => table.map((column) => cell(column, i)));
+        download(`${name}.csv`, csv([table.map((column) => column.name), ...lines]));
+      });
       const head = make("tr");
       for (const column of table) {
         const cell = make("th", { scope: "col", class: column.names ? false : "number" });
@@ -1166,27 +1231,3 @@ class Chart {
     this.element.append(details);
   }
 }
-
-// ---------------------------------------------------------------- files
-
-const csv = (table) => {
-  const quoted = (text) => (/[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
-  const lines = [table.map((column) => quoted(column.name)).join(",")];
-  const rows = table.length ? table[0].values.length : 0;
-  const cell = (column, i) => {
-    const value = column.values[i];
-    if (column.names) return quoted(column.names[value]);
-    return Number.isFinite(value) ? String(value) : "";
-  };
-  for (let i = 0; i < rows; i++) lines.push(table.map((column) => cell(column, i)).join(","));
-  return `${lines.join("\r\n")}\r\n`;
-};
-
-const download = (name, text) => {
-  const url = URL.createObjectURL(new Blob([text], { type: "text/csv" }));
-  const link = make("a", { href: url, download: name });
-  document.body.append(link);
-  link.click();
-  link.remove();
-  setTimeout(() => URL.revokeObjectURL(url), 10000);
-};

@@ -116,6 +116,16 @@ const start = () => {
   for (const table of document.querySelectorAll("main > section table.table, .disclosed table.table"))
     sortable(table);
   for (const element of document.querySelectorAll(".bar ul, .scroll")) edged(element);
+  for (const button of document.querySelectorAll("[data-file]")) {
+    button.hidden = false;
+    const table = button.previousElementSibling.querySelector("table");
+    // Of several rows of headings, the last one names the columns.
+    const heads = table.tHead.rows.length - 1;
+    button.addEventListener("click", () => {
+      const rows = [table.tHead.rows[heads], ...table.tBodies[0].rows];
+      download(`${button.dataset.file}.csv`, csv(rows.map((row) => [...row.cells].map((cell) => cell.textContent))));
+    });
+  }
   for (const button of document.querySelectorAll(".copy")) {
     button.hidden = false;
     button.addEventListener("click", async () => {
