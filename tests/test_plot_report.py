@@ -413,7 +413,7 @@ def test_a_partial_run_is_told_and_not_compared() -> None:
     regions, linear = (sum(run.summary["totals"][key] for run in whole) for key in ("regions", "linear_regions"))
     assert (
         f"16 paths through the input space, {regions:,} regions, {linear:,} linear regions, every one of them found; "
-        "beside them 8 paths walked in part" in text
+        "and 8 paths walked in part" in text
     )
     assert "means over all paths of a run, PARTIAL: over the parts that were walked" in text.lower().replace(
         "partial:", "PARTIAL:"
@@ -447,6 +447,12 @@ def test_pages_of_runs_with_exhibits_have_room_to_spare() -> None:
     content = report.page_of(shown)
     assert len(content) <= 7_500_000
     assert sum("path-" in name for name in payloads(content)) == 8
+
+
+def test_tables_tell_no_interval_of_few_paths() -> None:
+    runs_ = [made_runs.run(n, 4, shown=f"run{n}") for n in (1, 2)]
+    assert b" .. " not in report.page_of(runs_)
+    assert b" .. " in report.page_of([made_runs.run(n, 5, shown=f"run{n}") for n in (1, 2)])
 
 
 def test_titles_of_still_figures_say_whose_they_are() -> None:

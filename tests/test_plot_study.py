@@ -157,7 +157,7 @@ def test_classes_have_rows_with_their_quartiles() -> None:
 
 
 def test_of_many_classes_the_extremes_are_shown_and_that_is_said() -> None:
-    made = made_runs.run(4, 300, classes=[f"kind {number}" for number in range(50)])
+    made = made_runs.run(4, 900, classes=[f"kind {number}" for number in range(50)])
     members = study.groups(made, "class")
     figure = study.rows(made, MEASURES[0], members, name="figure", by="class")
     assert figure is not None
@@ -412,6 +412,21 @@ def test_of_few_paths_no_interval_is_drawn() -> None:
     assert texts.interval_text(texts.interval(few.summary["groups"]["all"][0]["measures"]["density"])) == "-"
 
 
+def test_few_paths_of_a_class_have_no_bar() -> None:
+    made = made_runs.run(4, 20, classes=["kind 0", "kind 1", "kind 2"])
+    few = made_runs.run(4, 3, classes=["kind 0", "kind 1"])
+    for run, bars in ((made, True), (few, False)):
+        groups = study.groups(run, "class")
+        figure = study.rows(run, MEASURES[0], groups, name="figure", by="class")
+        assert figure is not None
+        counts = [int(group.paths.sum()) for group in groups]
+        drawn = [len(mark.position) for mark in of(figure, 0, Bars)]
+        assert sum(drawn) == sum(count >= texts.FEW for count in counts)
+        assert bool(drawn) == bars
+        assert ("fewer than 5 paths have no bar" in figure.caption) == (min(counts) < texts.FEW)
+    assert min(int(group.paths.sum()) for group in study.groups(made, "class")) < texts.FEW
+
+
 def test_paths_of_images_that_the_network_was_not_trained_with_are_told() -> None:
     made = made_runs.run(1, 50)
     paths = dict(made.paths)
@@ -427,6 +442,11 @@ def test_paths_of_images_that_the_network_was_not_trained_with_are_told() -> Non
     figure = study.distribution(known, MEASURES[0], study.divided(known), name="figure", by="label")
     assert figure is not None
     assert told in figure.caption
+    split = study.distribution(known, MEASURES[0], study.groups(known, "split"), name="figure", by="split")
+    assert split is not None
+    assert told.removesuffix(", and in neither group.") + "." in split.caption
+    first, _ = compare.trends(compare.compared(report.name([known, made_runs.run(2, 50)]), None))
+    assert f"run: {told}" in first.caption
     assert told.encode() in report.page_of([known])
 
 

@@ -578,6 +578,12 @@ def _trend_caption(found: Comparison, measures: Sequence[Measure], errors: bool)
             f"A symbol is the mean over a run's paths, its bar the 95 % interval (bootstrap); fewer than {report.FEW} "
             "paths have none, since so few tell little."
         )
+    told_of: dict[str, list[str]] = {}
+    for named in found.runs:
+        told_of.setdefault(study.left_out(named.run), []).append(named.label)
+    for text, labels in told_of.items():
+        if text:
+            sentences.append(text if len(told_of) == 1 else f"{listed(labels)}: {text}")
     if errors:
         sentences.append("Errors are what the models' metadata tell.")
     return " ".join(sentences)

@@ -232,7 +232,7 @@ def _subtitle(named: Sequence[Named]) -> str:
     elif regions and all(one["self_check"]["ok"] for one in totals):
         words += ", every one of them found"
     left = sum(one.run.done for one in named) - done
-    return words + (f"; beside them {left:,} {study.plural(left, 'path')} walked in part" if left else "")
+    return words + (f"; and {left:,} {study.plural(left, 'path')} walked in part" if left else "")
 
 
 def _prefix(named: Sequence[Named], one: Named) -> str:
@@ -413,9 +413,9 @@ class _Page:
         blocks: list[page.Block] = list(self._warnings())
         blocks += [self._page.Prose(one) for one in self._left]
         if len(self._compares.runs) < 2:
-            blocks += [self._page.Prose(one, "warning") for one in self._compares.notices if not self._single]
             if not self._single:
                 blocks.append(self._page.Prose("Fewer than two runs can be compared, so there is no comparison."))
+                blocks += [self._page.Prose(one) for one in self._compares.notices]
             elif self._asked:
                 blocks.append(
                     self._page.Prose("A single run has nothing to be compared against: --against is for several.")
@@ -495,7 +495,7 @@ class _Page:
         rows = []
         for column in names:
             told = [one["measures"][column] for one in figures]
-            cells = ((report.short(one["mean"]), report.interval_text(one["interval"])) for one in told)
+            cells = ((report.short(one["mean"]), report.interval_text(report.interval(one))) for one in told)
             rows.append((report.MEASURES[column], *(cell for pair in cells for cell in pair)))
         return self._page.DataTable(
             ("measure of a path", *(("mean", interval) * len(members))),

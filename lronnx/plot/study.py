@@ -174,6 +174,15 @@ def divided(run: Run) -> list[Group]:
 def left_out(run: Run) -> str:
     """How many paths of splits some of whose labels are known to be right or wrong are in no group of :func:`divided`,
     and why; empty if all are in one."""
+    return " ".join(f"{one}, and in neither group." for one in _unknown_labels(run))
+
+
+def strangers(run: Run) -> str:
+    """The same of splits as a whole, which these paths are in."""
+    return " ".join(f"{one}." for one in _unknown_labels(run))
+
+
+def _unknown_labels(run: Run) -> list[str]:
     known = {figures["split"] for figures in run.summary["groups"]["split_and_corrupted"]}
     told = []
     for split in sorted(name or "" for name in known):
@@ -183,9 +192,9 @@ def left_out(run: Run) -> str:
             images = "an image" if count == 1 else "images"
             told.append(
                 f"{count:,} {whose} of {images} that the model was not trained with, or whose label nobody knows to be "
-                "right or wrong, and in neither group."
+                "right or wrong"
             )
-    return " ".join(told)
+    return told
 
 
 def _members(run: Run, figures: Mapping[str, Any]) -> Bools:
@@ -299,9 +308,9 @@ def distribution(
         panels.insert(0, Panel(histogram, Axis("share of the paths (%)"), bars, title=title, legend=not single))
     left = len(pooled) - sum(len(positions) for _, positions in kept)
     beyond = int(finite.sum()) - len(pooled)
-    told = [left_out(run)] if by == "label" else []
-    if beyond and not any(told):
-        told = [f"{beyond} {plural(beyond, 'path')} of which it is not known belong to no group."]
+    told = [left_out(run)] if by == "label" else [strangers(run)] if by == "split" else []
+    if beyond and (by != "label" or not any(told)):
+        told += [f"{beyond} {plural(beyond, 'path')} of which it is not known belong to no group."]
     caption = [
         f"{sentence(measure.meaning)}.",
         _means(shown, column),
@@ -365,18 +374,11 @@ def rows(
         "half of them from {low} to {high}",
         statistics,
     )
-    marks.append(
-        Bars(
-            rows_,
-            quartiles[:, 2],
-            quartiles[:, 0],
-            0.62,
-            FAINT,
-            name="the middle half",
-            horizontal=True,
-            hover=hover,
-        )
-    )
+    many = np.asarray(statistics["paths"]) >= report.FEW
+    if many.any():
+        told_of = Hover(hover.template, {key: _chosen(column, many) for key, column in statistics.items()})
+        low, high = quartiles[many, 0], quartiles[many, 2]
+        marks.append(Bars(rows_[many], high, low, 0.62, FAINT, name="the middle half", horizontal=True, hover=told_of))
     kept: list[tuple[Group, Positions]] = []
     pieces = []
     for group in shown:
@@ -417,6 +419,8 @@ def rows(
     if told > len(shown):
         caption.append(f"Of {told} groups, the {half} with the highest and the {half} with the lowest means.")
     caption.append("A point is a path" + (f"; {left} in between have none." if left else "."))
+    if not many.all():
+        caption.append(f"Groups of fewer than {report.FEW} paths have no bar: so few tell little.")
     caption += _tests_told(run, column, shown)
     return Figure(
         name=name,
@@ -434,6 +438,14 @@ def rows(
         caption=" ".join(caption),
         table=_paths_table(run, column, kept, by),
         aspect=max(0.25 + 0.05 * len(shown), 0.4),
+    )
+
+
+def _chosen(column: Column, which: Bools) -> Column:
+    return (
+        [entry for entry, one in zip(column, which, strict=True) if one]
+        if isinstance(column, list)
+        else (np.asarray(column)[which])
     )
 
 
