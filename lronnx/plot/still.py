@@ -738,7 +738,7 @@ class _Drawing:
         # So many of them, at equal distances, as can stand above their places.
         for stride in range(1, len(pictures) if len(pictures) > _FEW else 2):
             apart = np.diff(wanted[::stride])
-            side = min(self.side if stride == 1 else largest, 0.8 * float(apart.min(initial=0.0)) - _GAP)
+            side = min(self.side if stride == 1 else largest, 0.8 * float(apart.min(initial=math.inf)) - _GAP)
             if side >= 1.5 * _SMALLEST:
                 pictures, wanted, self.side = pictures[::stride], wanted[::stride], side
                 break
