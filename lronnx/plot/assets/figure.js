@@ -1154,7 +1154,12 @@ class Chart {
     const attributes = { fill: "none", stroke: variable("ink"), "stroke-width": 1.5 };
     if (rect) {
       const [left, top, width, height] = rect;
-      this.mark.append(makeSvg("rect", { ...attributes, x: left - 1, y: top - 1, width: width + 2, height: height + 2, rx: 3 }));
+      const own = mark.kind === "Boxes";
+      const gap = own ? 3 : 1;
+      const place = { x: left - gap, y: top - gap, width: width + 2 * gap, height: height + 2 * gap };
+      // Boxes have borders themselves: what marks one stands off it.
+      const looks = own ? { stroke: variable("accent"), "stroke-width": 3, rx: 8 } : { rx: 3 };
+      this.mark.append(makeSvg("rect", { ...attributes, ...place, ...looks }));
     } else if (mark.kind === "Ticks" || mark.kind === "Steps") {
       const [x1, y1, x2, y2] = found(mark, position, at, this);
       this.mark.append(makeSvg("line", { ...attributes, x1, y1, x2, y2, "stroke-width": 3, "stroke-linecap": "round" }));
