@@ -1042,6 +1042,28 @@ def test_weights_are_how_strongly_ticks_are_drawn(browser: Browser, tmp_path: Pa
     assert strengths == pytest.approx([0.2, 0.6, 1.0], abs=0.02)
 
 
+def test_density_shows_where_ticks_have_no_pixel_each(browser: Browser, tmp_path: Path) -> None:
+    red = colors.Color("#ff0000", "#ff0000")
+    rng = np.random.default_rng(0)
+    # Three in a pixel on the left, fifteen on the right.
+    x = np.concatenate([rng.uniform(0.0, 0.5, 1500), rng.uniform(0.5, 1.0, 7500)])
+    show_figures(browser, tmp_path, one_panel(Ticks(np.sort(x), 0.0, red), x=Axis(range=(0.0, 1.0))))
+    row = np.array(painted_row(browser, 0.0))
+    left, right = row[: len(row) // 2], row[len(row) // 2 :]
+    assert left.mean() < 0.6 * right.mean()
+    assert right.max() == 255
+    assert len(set(right.tolist())) > 8
+    # Magnified, each is a tick of its own.
+    browser.run("lronnx.charts[0].zoomTo([0.2, 0.21])")
+    browser.settle()
+    shown = np.array(painted_row(browser, 0.0))
+    places = (x[(x > 0.2) & (x < 0.21)] - 0.2) / 0.01 * len(shown)
+    for place in places[(places > 4) & (places < len(shown) - 4)]:
+        assert shown[int(place) - 2 : int(place) + 3].max() == 255
+    assert (shown > 0).mean() < 0.3
+    browser.check_quiet()
+
+
 def test_symbols_at_the_ends_of_an_axis_are_whole(browser: Browser, tmp_path: Path) -> None:
     red = colors.Color("#ff0000", "#ff0000")
     ends = Axis(range=(0.0, 1.0))

@@ -421,6 +421,26 @@ def test_a_page_keeps_every_tick_that_can_be_found_by_magnifying() -> None:
     assert len(marks(figure.panels[2], Steps)[0].y) == 30_000
 
 
+def test_a_page_shows_the_median_of_very_many_regions_and_each_of_them() -> None:
+    walk = long_walk(2000)
+    figure = described(hand_path(walk))
+    for panel, steps in zip(figure.panels[-2:], (np.diff(walk.t), np.linalg.norm(walk.slopes, axis=1)), strict=True):
+        (drawn,) = marks(panel, Steps)
+        assert drawn.opacity < 0.5
+        np.testing.assert_allclose(drawn.y, steps)
+        (line,) = marks(panel, Line)
+        assert len(line.x) == 2 * segment.MEDIANS
+        for place in (0.1003, 0.5003, 0.9003):
+            column = int(place * segment.MEDIANS)
+            within = (walk.t[1:] > column / segment.MEDIANS) & (walk.t[:-1] < (column + 1) / segment.MEDIANS)
+            ordered = np.sort(steps[within])
+            assert line.y[np.searchsorted(line.x, place)] == pytest.approx(ordered[(len(ordered) - 1) // 2])
+    assert f"their median in {segment.MEDIANS} columns" in figure.caption
+    few = described(hand_path(long_walk(segment.CROWD)))
+    assert marks(few.panels[-1], Steps)[0].opacity == 1.0
+    assert not marks(few.panels[-1], Line)
+
+
 # --- Outputs and their names --------------------------------------------------------------------------------------
 
 

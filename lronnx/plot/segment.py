@@ -76,6 +76,10 @@ LENS = 12
 """Regions that are magnified."""
 PALE = 0.3
 """How strongly switches are drawn there that bend no output."""
+CROWD = 1000
+"""Regions up to which steps are told apart on a page; of more, all are pale, in front of them is their median, in so
+many columns:"""
+MEDIANS = 300
 MARKED = 120
 """Breakpoints up to which each is a point on the curves."""
 
@@ -856,6 +860,10 @@ class _Drawing:
             legend=False,
         )
 
+    def _crowded(self) -> bool:
+        """Whether all regions are drawn, but so narrow that their steps would be a solid band."""
+        return not self.exact and CROWD < self.path.regions <= self.detail.steps
+
     def _band(self, least: str, most: str) -> str:
         """What band and line are, in the title of a still figure, which has no caption."""
         each = self.exact or self.path.regions <= self.detail.steps
@@ -865,6 +873,7 @@ class _Drawing:
         """One step per region, or of many what they reach from and to in each column."""
         marks: list[Mark] = []
         each = self.exact or self.path.regions <= self.detail.steps
+        crowded = self._crowded()
         for run in self.runs:
             steps = y[run.regions]
             if each:
@@ -872,7 +881,12 @@ class _Drawing:
                 if self.detail.hover:
                     number = np.arange(run.regions.start, run.regions.stop)
                     hover = Hover(f"{what} {{y}}\nregion {{region}}", {"region": _small(number + 1)})
-                marks.append(Steps(run.x, steps, color, width=1.0, hover=hover))
+                opacity = 0.4 if crowded else 1.0
+                marks.append(Steps(run.x, steps, color, width=1.0, opacity=opacity, hover=hover))
+                if crowded:
+                    found = thinning.envelope(run.x, steps, self.limits, MEDIANS)
+                    x = np.stack([found.left, found.right], axis=1).ravel()
+                    marks.append(Line(x, np.repeat(found.middle, 2), color, width=1.2))
                 continue
             found = thinning.envelope(run.x, steps, self.limits, self.detail.bands)
             x = np.stack([found.left, found.right], axis=1).ravel()
@@ -956,6 +970,10 @@ class _Drawing:
         if not self.exact and path.regions > self.detail.steps:
             self.notes.append(
                 f"widths and slopes are shown by range and median (the line) in {self.detail.bands} columns"
+            )
+        if self._crowded():
+            self.notes.append(
+                f"of widths and slopes, grey is each region's and the line is their median in {MEDIANS} columns"
             )
         if path.film:
             said = ["Pictures: the inputs"]

@@ -79,6 +79,22 @@ const trail = (context, xs, ys, x, y) => {
   context.stroke();
 };
 
+/* How many ticks, or how much of their weights, there is in every pixel of what is seen; null where most have a pixel
+   to themselves. */
+const crowded = (mark, x) => {
+  const from = Math.floor(Math.min(x.start, x.end));
+  const standing = new Float64Array(Math.max(Math.ceil(Math.abs(x.end - x.start)), 0) + 1);
+  let [most, seen] = [0, 0];
+  for (let i = 0; i < mark.count; i++) {
+    const column = Math.floor(x(mark.x[i])) - from;
+    if (!(column >= 0 && column < standing.length)) continue;
+    standing[column] += mark.weights ? mark.weights[i] : 1;
+    most = Math.max(most, standing[column]);
+    seen += 1;
+  }
+  return seen > standing.length / 2 ? { from, standing, most } : null;
+};
+
 const PAINTERS = {
   Line(context, mark, x, y) {
     context.lineWidth = mark.width;
@@ -125,20 +141,24 @@ const PAINTERS = {
   },
   Ticks(context, mark, x, y) {
     const [top, bottom] = [y(mark.row + 0.4), y(mark.row - 0.4)];
-    context.lineWidth = 1;
-    if (!mark.weights) {
-      context.beginPath();
-      for (let i = 0; i < mark.count; i++) {
-        const at = x(mark.x[i]);
-        context.moveTo(at, top);
-        context.lineTo(at, bottom);
-      }
-      context.stroke();
+    const [start, height] = [Math.min(top, bottom), Math.abs(bottom - top)];
+    const crowd = crowded(mark, x);
+    if (crowd) {
+      const { from, standing, most } = crowd;
+      // One alone is the paler, the more stand elsewhere: otherwise a row would be solid, however unevenly they stand.
+      const weakest = 1 - 0.75 * clamp((most - 1) / 6, 0, 1);
+      const opacity = context.globalAlpha;
+      standing.forEach((count, column) => {
+        if (count === 0) return;
+        const share = most > 1 ? clamp((count - 1) / (most - 1), 0, 1) : 1;
+        context.globalAlpha = opacity * Math.min(count, 1) * (weakest + (1 - weakest) * share);
+        context.fillRect(from + column, start, 1, height);
+      });
       return mark.count;
     }
     for (let i = 0; i < mark.count; i++) {
-      context.globalAlpha = mark.weights[i];
-      context.fillRect(x(mark.x[i]) - 0.5, Math.min(top, bottom), 1, Math.abs(bottom - top));
+      if (mark.weights) context.globalAlpha = mark.weights[i];
+      context.fillRect(x(mark.x[i]) - 0.5, start, 1, height);
     }
     return mark.count;
   },
