@@ -434,12 +434,13 @@ def test_pages_of_runs_with_exhibits_have_room_to_spare() -> None:
     shown = [
         made_runs.run(
             n,
-            72,
+            300,
             shown=f"run{n}",
             outputs=10,
             segments=8,
+            classes=[f"kind {number}" for number in range(10)],
             exhibits=[
-                made_runs.exhibit(15_000, outputs=10, path=path, size=32, most=path < 2, seed=path) for path in range(4)
+                made_runs.exhibit(30_000, outputs=10, path=path, size=32, most=path < 2, seed=path) for path in range(4)
             ],
         )
         for n in (1, 2)
