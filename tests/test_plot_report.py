@@ -388,6 +388,7 @@ def test_a_run_is_told_once(run_folder: Path, tmp_path: Path) -> None:
     assert equal in text
     found = runs.read(str(run_folder))
     assert f"{found.done} paths through the input space, {found.summary['totals']['regions']:,} regions" in text
+    assert report.distinct([found, found])[1] == [f"{run_folder} was given twice: it is told once."]
     # Others of the same study are none: of another network, or with other rows.
     one = made_runs.run(1, 5, shown="one")
     for other in (

@@ -144,7 +144,11 @@ def distinct(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
             digest.update(f"{column} {run.paths[column].dtype.str}".encode() + run.paths[column].tobytes())
         content = digest.hexdigest()
         if os.path.isdir(folder) and folder in folders:
-            notices.append(f"{run.shown} is left out: {folders[folder].shown} is the same folder.")
+            first = folders[folder].shown
+            same = (
+                f"is left out: {first} is the same folder" if first != run.shown else "was given twice: it is told once"
+            )
+            notices.append(f"{run.shown} {same}.")
         elif run.done and content in contents:
             notices.append(f"{run.shown} is left out: it is a copy of {contents[content].shown}.")
         else:
