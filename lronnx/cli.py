@@ -602,6 +602,7 @@ def analyze(
         **({} if budget is None else {budget[0]: budget[1]}),  # type: ignore[arg-type]
     )
     begun = time.monotonic()
+    embedded = False
     _settle()
     with contextlib.ExitStack() as stack:
         if model is None:
@@ -610,6 +611,7 @@ def analyze(
                     "give the MODEL to walk: only the embedded example goes without, and without DATA"
                 )
             model, data = stack.enter_context(_example_data())
+            embedded = True
         elif data is None:
             raise click.UsageError("give --data: the samples to walk around")
         fixed, known = _read_fixed(fixed_inputs), _unique(shapes, "--shape")
@@ -640,7 +642,8 @@ def analyze(
             per_sample=per_sample,
             length=length,
             closed=closed,
-            about={"command": _command_line()},
+            # The embedded data lie wherever lronnx is installed.
+            about={"command": _command_line(), "data": Path(data).name if embedded else data},
         )
         _tell(planned.told)
         crew = study.Crew(workers, scheduler, cluster is not None)

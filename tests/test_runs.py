@@ -406,6 +406,7 @@ def test_the_command_is_recorded_without_secrets(tmp_path: Path, monkeypatch: py
     run("-o", tmp_path / "run", "--samples", 1, *QUICK)
     manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
     assert manifest["chosen"]["command"] == cli._command_line()
+    assert manifest["chosen"]["data"] == "digits_data.npz"
 
 
 def test_facts_of_the_network(finished: Path) -> None:
