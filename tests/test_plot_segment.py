@@ -467,6 +467,17 @@ def test_more_winners_than_colours() -> None:
     assert len({mark.color for mark in curves(figure)}) == colors.SERIES
 
 
+def test_short_numbers() -> None:
+    shown = [segment._short(number) for number in (7.81e-5, -0.0039, 0.0, 1.5e10, -2e-100)]
+    assert shown == [
+        "7.8\u00d710\u207b\u2075",
+        "\u22120.0039",
+        "0",
+        "1.5\u00d710\u00b9\u2070",
+        "\u22122\u00d710\u207b\u00b9\u2070\u2070",
+    ]
+
+
 def test_class_labels() -> None:
     key = segment.LABELS_KEY
     assert segment.class_labels({key: '["cat", "dog"]'}, 2) == ("cat", "dog")
@@ -527,6 +538,12 @@ def test_where_every_breakpoint_bends_an_output_all_are_linear_regions() -> None
     assert "each region is a linear region of its own" in figure.caption
     assert "bend no output" not in figure.caption
     assert not any("bends no output" in text for mark in marks(figure.panels[1], Ticks) for text in texts(mark))
+
+
+def test_curves_have_no_dot_where_nothing_bends() -> None:
+    walk = bent_at([2, 4], 6).segments[0]
+    for dots in marks(described(hand_path(walk, walk)).panels[0], Points):
+        assert dots.x.tolist() == pytest.approx([2 / 6, 4 / 6, 1 + 2 / 6, 1 + 4 / 6])
 
 
 def test_a_switch_without_effect_says_so() -> None:

@@ -7,6 +7,7 @@ described by :class:`SegmentData`, which is made from a finished walk or from a 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -81,7 +82,7 @@ CROWD = 1000
 many columns:"""
 MEDIANS = 300
 MARKED = 120
-"""Breakpoints up to which each is a point on the curves."""
+"""Regions up to which each breakpoint that bends an output is a point on the curves."""
 
 
 @dataclass(frozen=True)
@@ -495,6 +496,8 @@ class _Drawing:
                 front.append(Line(x, y, color, label, width=width, group=group, hover=hover))
                 if path.regions <= MARKED:
                     inner = np.setdiff1d(np.arange(len(run.x)), run.anchors)
+                    # As a magnified one has them: a dot is where something bends.
+                    inner = inner[path.bends[run.regions.start + inner - 1]]
                     front.append(Points(run.x[inner], y[inner], color, size=3.5, group=group))
         missing = sum(not of for of in curves.values()) if path.regions else 0
         self._note_outputs(missing)
@@ -790,9 +793,7 @@ class _Drawing:
             marks.append(Texts(np.array([middle]), np.array([0.82]), ["\u2190 a region \u2192"], anchor="middle"))
         # Its ends in units of the output, twice what is kept.
         told = [(0.0, "0")] + [
-            (end, f"{2 * end:.2g}".replace("-", "\u2212"))
-            for end in (shown.low, shown.high)
-            if abs(end) > 0.2 * (shown.high - shown.low)
+            (end, _short(2 * end)) for end in (shown.low, shown.high) if abs(end) > 0.2 * (shown.high - shown.low)
         ]
         below = np.array([-0.06])
         explained = "bend: difference to the line between this excerpt's ends"
@@ -990,6 +991,7 @@ class _Drawing:
         return " ".join(parts)
 
 
+_SUPERSCRIPTS = str.maketrans("\u22120123456789", "\u207b\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079")
 _EFFECT = ["\nbends no output", ""]
 """What is told about a breakpoint by whether it bends an output."""
 
@@ -1254,6 +1256,14 @@ def _place_text(place: float, edges: Floats) -> str:
     """A place on the x axis with as many digits as tell the ends of ``edges`` apart."""
     digits = int(np.clip(2 - np.floor(np.log10(edges[-1] - edges[0])), 2, 15))
     return f"{place:.{digits}f}"
+
+
+def _short(number: float) -> str:
+    """Two digits, as axes have them."""
+    digits, _, exponent = f"{number:.2g}".replace("-", "\u2212").partition("e")
+    # Without its leading zero.
+    power = re.sub(r"^([+\u2212])0*", r"\1", exponent)
+    return f"{digits}\u00d710{power.replace('+', '').translate(_SUPERSCRIPTS)}" if power else digits
 
 
 def _elided(text: str, length: int = NAME_LENGTH) -> str:
