@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
 from collections.abc import Iterator
@@ -343,6 +344,16 @@ def test_what_runs_are_compared_against() -> None:
         compare.choose([known()], "widht")
 
 
+def test_percentages_are_not_taken_for_accuracies() -> None:
+    known = {"lronnx.accuracy_test": "93.2", "lronnx.accuracy_train": "-0.1"}
+    runs = [made_runs.run(n, 6, shown=f"run{n}", metadata=known | {"lronnx.width": str(n)}) for n in (1, 2)]
+    assert compare.errors(runs[0]) == {}
+    first, _ = compare.trends(compare.compared(report.name(runs), None))
+    assert len(first.panels) == 2
+    assert "error" not in {text for column in first.table.values() for text in column}
+    assert b"test error" not in report.page_of(runs)
+
+
 def test_runs_of_another_kind_are_told_and_left_out(sweep: list[Run]) -> None:
     others = [
         made_runs.run(1, 8, shown="estimates", metadata=width(16, 0), estimated=True),
@@ -486,11 +497,49 @@ def test_distances_of_runs(sweep: list[Run]) -> None:
     }
 
 
-def test_the_same_samples() -> None:
+def changed(run: Run, *keys: str, to: Any) -> Run:
+    """The run with another entry in its manifest's study."""
+    study_ = copy.deepcopy(run.manifest["study"])
+    part = study_
+    for key in keys[:-1]:
+        part = part[key]
+    part[keys[-1]] = to
+    return dataclasses.replace(run, manifest={**run.manifest, "study": study_})
+
+
+def test_in_what_paths_are_not_the_same() -> None:
     one, two = made_runs.run(1, 8), made_runs.run(2, 8)
-    assert compare.same_samples([one, two])
-    assert not compare.same_samples([one, made_runs.run(2, 9)])
-    assert not compare.same_samples([one, made_runs.run(2, 8, segments=3)])
+    assert compare.differing([one, two]) == []
+    assert compare.differing([one, made_runs.run(2, 9)]) == ["number of paths that are done"]
+    assert compare.differing([one, made_runs.run(2, 8, segments=3)]) == ["paths"]
+    for keys, to, told in (
+        (("paths", "data", "sha256"), "other", ["data"]),
+        (("paths", "data", "samples_sha256"), "other", ["samples"]),
+        (("walk", "seed"), 1, ["seed"]),
+        (("walk", "estimate"), 0.1, ["share of a path that was walked"]),
+        (("paths", "preprocessing", "scale"), 1.0, ["preprocessing"]),
+        (("paths", "preprocessing", "mean"), [0.4], ["preprocessing"]),
+        (("paths", "preprocessing", "std"), [0.2, 0.25, 0.25], ["preprocessing"]),
+        (("paths", "preprocessing", "std"), [0.25, 0.25, 0.25], []),
+        # It ended no walk.
+        (("walk", "max_regions"), 10**6, []),
+    ):
+        other = changed(two, *keys, to=to)
+        assert compare.differing([one, two, other]) == told, keys
+        text = report.page_of([one, other]).decode()
+        assert ("compared path by path." in text) == (not told), keys
+        if told:
+            assert f"cannot be compared path by path, since they differ in this: {told[0]}." in text
+        assert ("The runs&#x27; preprocessing differs" in text) == (keys[-1] in ("scale", "std") and bool(told))
+
+
+def test_single_runs_say_what_they_are(sweep: list[Run]) -> None:
+    _, others = compare.trends(compare.compared(report.name(sweep), None))
+    panel = others.panels[0]
+    [single] = [mark for mark in panel.marks if isinstance(mark, Points) and not mark.name and mark.group == "test"]
+    assert single.hover is not None
+    told = list(single.hover.texts(single.x, single.y))
+    assert told[0].endswith(f"\nwidth 2\nmean deviation {single.y[0]:.6g}")
 
 
 def test_labels_of_runs_are_distinct() -> None:

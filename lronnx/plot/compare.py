@@ -173,19 +173,35 @@ def _paths_text(run: Run) -> str:
     return f"{about.get('family', 'unknown')}" + (f" ({', '.join(options)})" if options else "")
 
 
-def same_samples(runs: Sequence[Run]) -> bool:
-    """Whether all paths of all runs are around the same samples, in the same order, and of one family."""
+def differing(runs: Sequence[Run]) -> list[str]:
+    """In what the runs' paths are not the same, in words; empty if they can be compared path by path.
 
-    def told(run: Run) -> Any:
-        data = run.study.get("paths", {}).get("data", {})
-        return (
-            json.dumps([data.get("sha256"), data.get("samples_sha256")]),
-            kind(run)[2],
-            int(run.study.get("walk", {}).get("seed", 0)),
-            run.paths["path"].tobytes(),
-        )
+    A budget is none of it: of the runs that are compared, it ended no walk.
+    """
 
-    return len({told(run) for run in runs}) == 1
+    def told(run: Run) -> dict[str, Any]:
+        data, walk = run.study.get("paths", {}).get("data", {}), run.study.get("walk", {})
+        return {
+            "data": data.get("sha256"),
+            "samples": data.get("samples_sha256"),
+            "paths": kind(run)[2],
+            "seed": int(walk.get("seed", 0)),
+            "preprocessing": _preprocessing(run),
+            "share of a path that was walked": walk.get("estimate"),
+            "number of paths that are done": run.paths["path"].tobytes(),
+        }
+
+    each = [told(run) for run in runs]
+    return [what for what in each[0] if any(one[what] != each[0][what] for one in each)] if each else []
+
+
+def _preprocessing(run: Run) -> tuple[Any, ...]:
+    """Scale, standard deviations and means, one for all channels if they are equal; None for data that are inputs."""
+    how = run.study.get("paths", {}).get("preprocessing") or {}
+    if how.get("scale") is None:
+        return (None, None, None)
+    statistics = (how.get("std", [1.0]), how.get("mean", [0.0]))
+    return (how["scale"], *(tuple(one[:1] if len(set(one)) == 1 else one) for one in statistics))
 
 
 @dataclass(frozen=True)
@@ -255,6 +271,12 @@ def compared(runs: Sequence[Named], asked: str | None) -> Comparison:
                 f"Left out: {listed([named.label for named in members])}. What is not as in the runs that are "
                 f"compared: {_difference(members[0].run, left[0].run)}."
             )
+    # The mean moves all inputs alike.
+    if len({_preprocessing(named.run)[:2] for named in left}) > 1:
+        notices.append(
+            "The runs' preprocessing differs: lengths are those of networks' inputs, so that a unit of length, and all "
+            "that is measured in it, density and absolute deviation, is not the same in all of them."
+        )
     against = choose([named.run for named in left], asked) if left else None
     if against is not None:
         lacking = [named.label for named in left if against not in facts(named.run)]
@@ -484,7 +506,7 @@ def _series_marks(
     elif int(series.runs.max()) > 1:
         template += f"{study.plain(found.short)} {{x}}, mean over {{runs}} runs"
         hover = Hover(
-            f"{{run}}, {study.plain(group)}\n{study.plain(found.short)} {{x}}\n{what.replace('mean', 'y')}",
+            f"{{run}}, {study.plain(group)}\n{study.plain(found.short)} {{x}}\n{what.replace('{mean}', '{y}')}",
             {"run": labels},
         )
         marks.append(Points(x, mean, color, size=4.0, opacity=0.35, group=group, hover=hover))

@@ -574,12 +574,15 @@ class _Page:
                 f"{len(runs)} {study.plural(len(runs), 'run')} with {places} different "
                 f"{study.plural(places, 'value')} of: {found.label}. --against chooses another."
             )
-        if len(runs) > 1:
+        different = compare.differing(runs)
+        if different:
+            text += (
+                f" The runs cannot be compared path by path, since they differ in this: {', '.join(different)}. Part "
+                "of what is seen may be due to that, not to the networks."
+            )
+        else:
             text += (
                 " All runs walked the same paths around the same samples, so that they can be compared path by path."
-                if compare.same_samples(runs)
-                else " The runs did not walk the same paths around the same samples: part of what differs may be due "
-                "to these, not to the networks."
             )
         return text
 
