@@ -846,7 +846,7 @@ def test_segments_with_gaps_between_them_are_not_joined() -> None:
 
 
 def test_points_mark_few_breakpoints() -> None:
-    values = [[float(i % 3)] for i in range(segment.MARKED + 1)]
+    values = [[float(i % 2)] for i in range(segment.MARKED + 1)]
     (shown,) = marks(described(hand_path(hand_walk(values))).panels[0], Points)
     assert len(shown.x) == segment.MARKED - 1
     assert not marks(described(hand_path(hand_walk([*values, [0.0]]))).panels[0], Points)
