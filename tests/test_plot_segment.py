@@ -19,7 +19,9 @@ from walks import hand_path, hand_walk
 
 import lronnx
 from lronnx import inputs, report, store
+from lronnx.agreement import Agreement
 from lronnx.inputs import Pixels
+from lronnx.jobs import Job, Task, Walking
 from lronnx.plot import colors, segment
 from lronnx.plot import pixels as pictures
 from lronnx.plot.figures import Area, Bars, Figure, Line, Mark, Panel, Points, Steps, Texts, Ticks
@@ -189,9 +191,10 @@ def test_every_switch_is_a_tick_that_tells_its_unit(walked: PathWalk, network: l
         assert mark.weights is None
         for x, text in zip(mark.x, texts(mark), strict=True):
             unit = int(re.search(r"unit (\d+)", text)[1])  # type: ignore[index]
-            axes = re.search(r"channel (\d+), row (\d+), column (\d+)", text)
+            axes = re.search(r": \((\d+), (\d+), (\d+)\) of (.*)", text)
             if axes:
-                assert np.ravel_multi_index([int(axis) for axis in axes.groups()], shapes[label][1:]) == unit
+                assert np.ravel_multi_index([int(axis) for axis in axes.groups()[:3]], shapes[label][1:]) == unit
+                assert axes[4].split(",")[0] == " x ".join(map(str, shapes[label][1:]))
             assert (axes is not None) == (len(shapes[label]) == 4)
             before, after = (int(branch) for branch in re.search(r"branch (\d+) → (\d+)", text).groups())  # type: ignore[union-attr]
             assert f"{label} ({'MaxPool' if 'pool' in label else 'Relu'})" in text
@@ -209,7 +212,7 @@ def test_a_tick_tells_the_region_that_ends_and_the_slopes_on_both_sides() -> Non
     walk = replace(hand_walk([[0.0], [1.0], [3.0]]), t=np.array([0.0, 0.25, 1.0]), slopes=np.array([[4.0], [2.5]]))
     first, second = marks(described(hand_path(walk)).panels[1], Ticks)
     assert texts(first) == [
-        "t = 0.25\na (Relu)\nunit 0: channel 0, row 0, column 0\nbranch 0 → 1\n"
+        "t = 0.25\na (Relu)\nunit 0: (0, 0, 0) of 2 x 3 x 4\nbranch 0 → 1\n"
         "the region that ends here is 0.25 wide\nslope 4 → 2.5"
     ]
     assert texts(second)[0].startswith("t = 0.25\nb (MaxPool)\nunit 0\nbranch")
@@ -818,6 +821,64 @@ def test_what_is_not_finite_is_left_out_and_said() -> None:
     assert "1 outputs are not drawn because they are not finite" in figure.caption
     assert "slopes are not drawn" in figure.caption.lower()
     assert figure.table["value_0"] == ["0.0", ""]
+
+
+def test_segments_without_length_keep_the_outputs_and_are_no_stops(network: lronnx.Network) -> None:
+    points = np.random.default_rng(5).random((3, *network.input_shape))
+    task = Task(0, points[[0, 0, 1, 1, 2, 2]], False, regions=True)
+    about = {"model": "m", "sha256": "0", "options": {}, "version": "1"}
+    result = Walking(Job(EXAMPLE / "digits.onnx", about=about)).walk(task)
+    assert result.regions is not None
+    table = pq.read_table(pa.BufferReader(result.regions))
+    assert sorted(set(table.column("segment").to_pylist())) == [1, 3]
+    labels = [f"name{k}" for k in range(10)]
+    read = segment.from_regions(table, Nodes.of(network), labels=labels, points=task.points)
+    assert len(read.t) == 5
+    assert read.end == 5.0
+    for place, point in enumerate(task.points):
+        assert read.outputs_at(float(place)) == pytest.approx(network.evaluate(point), rel=1e-9)
+    for x, point in ((1.25, points[0] + 0.25 * (points[1] - points[0])), (3.5, (points[1] + points[2]) / 2)):
+        assert read.outputs_at(x) == pytest.approx(network.evaluate(point), rel=1e-9)
+    taken = [labels[int(network.evaluate(point).argmax())] for point in task.points]
+    assert [picture.label for picture in read.film] == taken
+    assert not read.warnings
+
+
+def test_where_a_walk_stopped() -> None:
+    whole, half, none = np.array([0.0, 0.5, 1.0]), np.array([0.0, 0.5]), np.zeros(1)
+    for t, lengths, told in (
+        ([half, whole, whole], [1.0] * 3, "stopped at t = 0.5 of segment 0"),
+        ([whole, none, half], [1.0, 0.0, 1.0], "stopped at t = 0.5 of segment 2"),
+        ([whole, none], [1.0, 0.0], "stopped at the end of segment 1"),
+        ([half, none, half], [1.0, 0.0, 1.0], "2 of 3 segments were not walked to their end"),
+        ([none], [1.0], "stopped before the first region was finished"),
+        ([none, none], [0.0, 1.0], "stopped before the first region was finished"),
+        ([half], [1.0], "stopped at t = 0.5"),
+    ):
+        assert segment._stopped(t, lengths) == told
+
+
+def test_the_deviation_of_a_regions_file_is_that_of_the_walk(network: lronnx.Network) -> None:
+    points = np.random.default_rng(6).random((3, *network.input_shape))
+    for precision in ("double", "single"):
+        path = network.walk_path(points, precision=precision)
+        content = store.regions_bytes(path, model="m", sha256="0", options={}, version="1")
+        read = segment.from_regions(pq.read_table(pa.BufferReader(content)), Nodes.of(network))
+        assert read.deviation == pytest.approx(path.absolute_deviation, rel=1e-5)
+        assert read.single == (precision == "single")
+        assert read.decisions == tuple(walk.decisions for walk in path.segments)
+        assert read.linear_regions == path.linear_regions
+
+
+@pytest.mark.parametrize("labels", ["[" * 100_000, "[", "{}", '["a"]', "[1, 2]", "null"])
+def test_labels_that_are_none(labels: str) -> None:
+    assert segment.class_labels({"lronnx.labels": labels}, 2) is None
+
+
+def test_engines_that_disagree_come_first() -> None:
+    found = Agreement(breakpoints=(1, 2), unmatched=1, largest_t=0.0, largest_value=0.0, precision="double")
+    path = replace(hand_path(hand_walk([[0.0], [1.0]])), agreement=found)
+    assert described(path).title.startswith("ENGINES DISAGREE: do not rely on this result")
 
 
 def test_warnings_come_first() -> None:

@@ -196,7 +196,8 @@ class SegmentData:
     absolute deviation. ``decisions``: per segment, which output is the largest from which t on. ``names``: (m,) of the
     outputs; ``named``: whether they are names of classes. ``warnings``: what a reader has to know first.
     ``film``: pictures along the path; ``stretched``: whether their range says nothing. ``single``: whether values and
-    slopes were computed in single precision. ``partial``: whether the run was stopped early.
+    slopes were computed in single precision. ``partial``: whether the run was stopped early. ``lengths``: of the
+    segments.
     """
 
     nodes: Nodes
@@ -215,6 +216,7 @@ class SegmentData:
     closed: bool = False
     single: bool = False
     partial: bool = False
+    lengths: tuple[float, ...] = ()
 
     @property
     def regions(self) -> int:
@@ -295,7 +297,9 @@ class SegmentData:
     @property
     def end(self) -> float:
         """Where on the x axis the path ends, or what was walked of it; 1 if that is nothing."""
-        return len(self.t) - 1 + float(self.t[-1][-1]) if self.regions else 1.0
+        if not self.regions:
+            return 1.0
+        return len(self.t) - 1 + (1.0 if self.lengths[-1:] == (0.0,) else float(self.t[-1][-1]))
 
 
 def from_walk(
@@ -335,6 +339,7 @@ def from_walk(
         named=labels is not None,
         warnings=_warnings(
             [walk.t for walk in path.segments],
+            [walk.length for walk in path.segments],
             path.partial,
             path.self_check.ok,
             path.agreement is None or path.agreement.ok,
@@ -342,6 +347,7 @@ def from_walk(
         closed=path.closed,
         single=path.precision == "single",
         partial=path.partial,
+        lengths=tuple(walk.length for walk in path.segments),
     )
     return _filmed(data, points, pixels)
 
@@ -369,7 +375,7 @@ def class_labels(metadata: Mapping[str, str], outputs: int) -> tuple[str, ...] |
     """The names of the outputs that a model's metadata have; None if there are none, or not as many as outputs."""
     try:
         labels = json.loads(metadata.get(LABELS_KEY, "null"))
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if not isinstance(labels, list) or len(labels) != outputs or not all(isinstance(one, str) for one in labels):
         return None
@@ -711,10 +717,12 @@ class _Drawing:
         names = {"node": [path.nodes.told(node)]}
         lines = ["t = {x}", "{node}", "unit {unit}"]
         shape = core_shape(path.nodes.shapes[node] or ())
-        axes = {2: ("row", "column"), 3: ("channel", "row", "column")}.get(len(shape), ())
-        if axes and unit.size and unit.max() < np.prod(shape):
+        if len(shape) > 1 and unit.size and unit.max() < np.prod(shape):
+            # Which of its axes are channels, rows and columns, a tensor does not say.
+            axes = [f"axis{number}" for number in range(len(shape))]
             columns |= {name: _small(index) for name, index in zip(axes, np.unravel_index(unit, shape), strict=True)}
-            lines[-1] += ": " + ", ".join(f"{name} {{{name}}}" for name in axes)
+            place, sizes = ", ".join(f"{{{name}}}" for name in axes), " x ".join(map(str, shape))
+            lines[-1] += f": ({place}) of {sizes}"
         if switches.before is not None and switches.after is not None:
             columns |= {"before": _small(switches.before[at]), "after": _small(switches.after[at])}
             lines.append("branch {before} \u2192 {after}")
@@ -899,7 +907,7 @@ class _Drawing:
 
     def axis(self) -> Axis:
         """That of t."""
-        stopped = _stopped(self.path.t) if self.path.partial else ""
+        stopped = _stopped(self.path.t, self.path.lengths) if self.path.partial else ""
         if self.single:
             label = f"t, from the start (0); {stopped}" if stopped else "t, from the start (0) to the end (1)"
             return Axis(label, range=self.limits)
@@ -1016,25 +1024,30 @@ def _names(labels: Sequence[str] | None, outputs: int) -> tuple[str, ...]:
     return tuple(f"class {label}" if label.strip().isdecimal() else label for label in labels)
 
 
-def _warnings(t: Sequence[Floats], partial: bool, ok: bool, agree: bool = True) -> tuple[str, ...]:
+def _warnings(
+    t: Sequence[Floats], lengths: Sequence[float], partial: bool, ok: bool, agree: bool = True
+) -> tuple[str, ...]:
     found = []
     if not ok:
         found.append("SELF-CHECK FAILED: do not rely on this result")
     if not agree:
         found.append("ENGINES DISAGREE: do not rely on this result")
     if partial:
-        found.append(f"PARTIAL: {_stopped(t)}")
+        found.append(f"PARTIAL: {_stopped(t, lengths)}")
     return tuple(found)
 
 
-def _stopped(t: Sequence[Floats]) -> str:
-    short = [number for number, edges in enumerate(t) if edges[-1] < 1.0]
+def _stopped(t: Sequence[Floats], lengths: Sequence[float]) -> str:
+    # A segment without length ends where it begins.
+    short = [number for number, edges in enumerate(t) if edges[-1] < 1.0 and lengths[number] > 0.0]
+    if not any(len(edges) > 1 for edges in t):
+        return "stopped before the first region was finished"
     if len(short) > 1:
         return f"{len(short)} of {len(t)} segments were not walked to their end"
-    if not t or (short and not t[0][-1]):
-        return "stopped before the first region was finished"
-    where = f"t = {t[-1][-1]:.4g}" if short else "the end"
-    return f"stopped at {where}" + (f" of segment {len(t) - 1}" if len(t) > 1 or not short else "")
+    if not short:
+        return f"stopped at the end of segment {len(t) - 1}"
+    [number] = short
+    return f"stopped at t = {t[number][-1]:.4g}" + (f" of segment {number}" if len(t) > 1 else "")
 
 
 def _chosen(path: SegmentData, series: int) -> tuple[list[int], list[int]]:
@@ -1156,9 +1169,16 @@ def _read(table: pa.Table, nodes: Nodes, labels: Sequence[str] | None) -> Segmen
     value, slope = (columns[name].flatten().to_numpy().reshape(count, -1) for name in ("value", "slope"))
     if count and (segment.min() < 0 or (np.diff(segment) < 0).any()):
         raise ValueError("the segments are not in order")
-    lengths = json.loads(metadata.get("lronnx.lengths", "[]"))
-    cuts = np.searchsorted(segment, np.arange(int(segment.max(initial=-1)) + 2))
-    t, values, slopes, decisions = [], [], [], []
+    lengths = [float(length) for length in json.loads(metadata.get("lronnx.lengths", "[]"))]
+    # Of segments without length, and of those that were not reached, there are no rows.
+    segments = int(segment.max(initial=-1)) + 1
+    while segments < len(lengths) and lengths[segments] == 0.0:
+        segments += 1
+    lengths += [1.0] * (segments - len(lengths))
+    cuts = np.searchsorted(segment, np.arange(segments + 1))
+    t: list[Floats] = []
+    values: list[Floats] = []
+    slopes, decisions = [], []
     deviation = np.zeros(value.shape[1])
     single = metadata.get("lronnx.precision") == "single"
     tolerance = metrics.VALUE_TOLERANCE_SINGLE if single else metrics.VALUE_TOLERANCE
@@ -1167,14 +1187,15 @@ def _read(table: pa.Table, nodes: Nodes, labels: Sequence[str] | None) -> Segmen
         rows = slice(first, last)
         if first == last:
             t.append(np.zeros(1))
-            values.append(np.zeros((1, value.shape[1])))
+            # Where nothing moves the outputs are what they were; in front of all others, what they are next.
+            near = values[-1][-1:] if values else value[:1]
+            values.append(near if len(near) else np.zeros((1, value.shape[1])))
         else:
             t.append(np.append(start[rows], end[last - 1]))
             ending = value[last - 1] + (end[last - 1] - start[last - 1]) * slope[last - 1]
             values.append(np.concatenate([value[rows], ending[None]]))
         slopes.append(slope[rows])
-        length = lengths[number] if number < len(lengths) else 1.0
-        deviation += metrics.absolute_deviation(t[-1], values[-1], length)
+        deviation += metrics.absolute_deviation(t[-1], values[-1], lengths[number])
         decisions.append(metrics.decisions(t[-1], values[-1], tolerance))
     switching = np.flatnonzero(together)
     named = columns["node"].dictionary_encode()
@@ -1196,12 +1217,14 @@ def _read(table: pa.Table, nodes: Nodes, labels: Sequence[str] | None) -> Segmen
         named=labels is not None,
         warnings=_warnings(
             t,
+            lengths,
             partial,
             json.loads(metadata.get("lronnx.self_check", "{}")).get("ok", True),
         ),
         closed=json.loads(metadata.get("lronnx.closed", "false")),
         single=single,
         partial=partial,
+        lengths=tuple(lengths[:segments]),
     )
 
 
