@@ -209,6 +209,14 @@ def _clear_layout(core: tuple[int, ...]) -> str:
     return "" if first == last else "CHW" if first else "HWC"
 
 
+def image_size(input_shape: tuple[int, ...], layout: str) -> tuple[int, int] | None:
+    """(H, W) of the images that an input takes, whose axes are as ``layout`` says: see :class:`Preprocessing`; "" if
+    nothing is known but the shape. None if that does not tell."""
+    core = core_shape(input_shape)
+    found = _image_shape(core, layout or _clear_layout(core))
+    return None if found is None else found[:2]
+
+
 def _own_layout(core: tuple[int, ...], wanted: str | None) -> str:
     """The same, if the user may have said something of arrays with three axes."""
     return wanted if wanted is not None and len(core) == 3 else _clear_layout(core)

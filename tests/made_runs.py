@@ -106,6 +106,8 @@ def run(
     nodes: Sequence[Mapping[str, Any]] | None = NODES,
     units: bool = True,
     exhibits: Sequence[Exhibit] = (),
+    input_shape: Sequence[int] = (1, 3, 12, 10),
+    layout: str = "CHW",
     **options: Any,
 ) -> Run:
     """A run; ``nodes``: None if nothing was recorded of its network."""
@@ -113,12 +115,12 @@ def run(
     segments = options.get("segments", 2)
     estimated = options.get("estimated", False)
     study = {
-        "model": {"sha256": f"{seed:064x}", "input": "image", "input_shape": [1, 3, 8, 8], "output": "logits"},
+        "model": {"sha256": f"{seed:064x}", "input": "image", "input_shape": list(input_shape), "output": "logits"},
         "paths": {
             "family": "closed",
             "anchors": segments,
             "data": {"kind": "array", "sha256": "d", "samples": {"train": paths}, "samples_sha256": "s"},
-            "preprocessing": {"scale": 1 / 255, "mean": [0.5], "std": [0.25], "layout": "CHW"},
+            "preprocessing": {"scale": 1 / 255, "mean": [0.5], "std": [0.25], "layout": layout},
         },
         "walk": {"engine": "sweep", "precision": "double", "estimate": 0.3 if estimated else None, "seed": 0},
     }

@@ -78,7 +78,7 @@ def test_a_page_tells_what_was_run() -> None:
         "Linear regions of net.onnx",
         "here/some run",
         f"{1:064x}",
-        "input image (1x3x8x8), output logits",
+        "input image (1x3x12x10), output logits",
         "154 units in 3 switching layers (3 on the longest way), 3 outputs",
         "<dt>width</dt><dd>4</dd>",
         "some digits",
@@ -292,6 +292,19 @@ def test_the_budget_is_kept_by_drawing_less(monkeypatch: pytest.MonkeyPatch) -> 
     less = report.page_of([made])
     assert len(less) < report.MOST_BYTES
     assert payloads(less).keys() == payloads(whole).keys()
+
+
+def test_where_room_is_short_fewer_groups_have_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = made_runs.run(1, 360, segments=1, classes=[f"{'long ' * 20}{number}" for number in range(150)])
+    classes = len(made.summary["groups"]["class"])
+    row = re.compile(rb"<t[dh][^>]*>class (?:long )+\d+</t[dh]>\s*<td[^>]*>\d+</td>")
+    whole = report.page_of([made])
+    assert len(row.findall(whole)) == classes > 100
+    monkeypatch.setattr(report, "MOST_BYTES", 0)
+    least = report.page_of([made])
+    assert len(row.findall(least)) == 100
+    assert f"And {classes - 100} more classes: summary.json in the run folder lists them all.".encode() in least
+    assert b"more classes" not in whole
 
 
 def test_the_same_runs_give_the_same_page() -> None:

@@ -241,6 +241,42 @@ def test_maps_and_channels(made: Run) -> None:
         assert light.argmax() == places.argmax()
 
 
+@pytest.mark.parametrize(
+    ("input_shape", "layout", "shapes", "maps"),
+    [
+        # Channels first, with whatever borders and strides.
+        ((1, 3, 32, 32), "CHW", [(1, 8, 32, 32), (1, 16, 15, 15), (1, 64, 8, 8), (1, 4, 4, 4), (1, 10)], [0, 1, 2, 3]),
+        # Channels last, also after a transposition: rows would be taken for channels.
+        ((1, 3, 8, 8), "CHW", [(1, 8, 8, 16), (1, 4, 4, 2), (1, 2, 2, 64)], []),
+        ((1, 32, 32, 3), "HWC", [(1, 16, 16, 8), (1, 8, 8, 32), (1, 8, 8, 8)], []),
+        ((1, 32, 32, 3), "HWC", [(1, 24, 16, 16), (1, 4, 8, 8)], [0, 1]),
+        # Without preprocessing the input's shape has to tell.
+        ((1, 3, 9, 9), "", [(1, 5, 9, 9)], [0]),
+        ((1, 784), "HW", [(1, 8, 28, 28)], []),
+        ((1, 5, 9, 9), "", [(1, 5, 9, 9)], []),
+    ],
+)
+def test_only_what_is_rows_and_columns_of_the_image_is_a_map(
+    input_shape: tuple[int, ...], layout: str, shapes: list[tuple[int, ...]], maps: list[int]
+) -> None:
+    nodes = [made_runs.node(f"layer{n}", shape, n + 1) for n, shape in enumerate(shapes)]
+    run = made_runs.run(1, 6, nodes=nodes, input_shape=input_shape, layout=layout)
+    layers = Layers.of(run)
+    figure = study.in_image(run, layers, name="")
+    left = [f"layer{n}" for n, shape in enumerate(shapes) if len(shape) == 4 and n not in maps]
+    told = f"do not tell which axes are its rows and columns: {', '.join(left)}."
+    if maps:
+        assert figure is not None
+        assert [text for _, text in figure.x.ticks or ()] == [f"layer{n}" for n in maps]
+        assert [one.label for one in figure.pictures] == [f"{shapes[n][2]} x {shapes[n][3]}" for n in maps]
+        assert (told in figure.caption) == bool(left)
+        assert study.without_place(run, layers) == ""
+    else:
+        assert figure is None
+        assert study.without_place(run, layers).endswith(told)
+        assert told in report.page_of([run]).decode()
+
+
 @pytest.mark.parametrize(("segments", "together"), [(2, 1), (40, 4), (1, 1)])
 def test_places_along_the_path(segments: int, together: int) -> None:
     made = made_runs.run(2, 9, segments=segments)
@@ -273,6 +309,33 @@ def test_without_an_order_of_layers_none_has_a_colour() -> None:
     assert study.along(old, layers, name="") is None
     assert study.in_image(old, layers, name="") is None
     assert study.by_unit(old, layers, name="") == []
+
+
+def test_what_was_not_walked_is_not_drawn_as_if_nothing_switched() -> None:
+    whole, partial = made_runs.run(1, 8), made_runs.run(1, 8, partial=True)
+    names = ({figure.name for figure in every_figure(run)} for run in (whole, partial))
+    first, second = names
+    assert first - second == {"places-along-path", "units", "silent-units", "places-in-image"}
+    sentence = b"what was not walked would look like what does not switch."
+    assert sentence in report.page_of([partial])
+    assert sentence not in report.page_of([whole])
+
+
+def test_of_many_units_some_are_drawn_on_a_page_and_all_in_a_still() -> None:
+    made = made_runs.run(1, 4, nodes=[made_runs.node("wide", (1, 900), 1)])
+    times = np.random.default_rng(0).permutation(900)
+    many = dataclasses.replace(made, unit_switches={"wide": times})
+    told = f"Of a curve with more steps, {study.MOST_STEPS // 2} are drawn"
+    everything = study.by_unit(many, Layers.of(many), name="")[0]
+    some = study.by_unit(many, Layers.of(many), name="", detail=Detail(600))[0]
+    assert everything.table["switches_of_a_unit_on_a_path"].tolist() == (np.arange(900)[::-1] / 8).tolist()
+    assert [len(mark.y) for mark in of(everything, 0, Steps)] == [900]
+    assert [len(mark.y) for mark in of(some, 0, Steps)] == [300]
+    assert told in some.caption
+    assert told not in everything.caption
+    [drawn] = [figure for figure in every_figure(many) if figure.name == "units"]
+    assert len(drawn.table["units_percent"]) == 900
+    assert told.encode() in report.page_of([many])
 
 
 # --- Several runs
@@ -461,6 +524,118 @@ def test_paths_of_images_that_the_network_was_not_trained_with_are_told() -> Non
     assert told.encode() in report.page_of([known])
 
 
+@pytest.mark.parametrize("kind", ["split", "class"])
+def test_paths_without_a_number_are_counted_and_told(made: Run, kind: str) -> None:
+    values = made.paths["density"].copy()
+    values[:7] = math.nan
+    some = dataclasses.replace(made, paths={**made.paths, "density": values})
+    told = "7 paths have no density that is a finite number, and are left out."
+    members = study.groups(some, kind)
+    draw = study.rows if kind == "class" else study.distribution
+    figure = draw(some, MEASURES[0], members, name="figure", by=kind)
+    assert figure is not None
+    assert told in figure.caption
+    assert len(figure.table["path"]) == 43
+    whole = draw(made, MEASURES[0], members, name="figure", by=kind)
+    assert whole is not None
+    assert "finite number" not in whole.caption
+    if kind == "split":
+        names = [f"{group.name} ({int(np.isfinite(values[group.paths]).sum())} paths)" for group in members]
+        for panel in (0, 1):
+            assert [mark.name for mark in of(figure, panel, Steps)] == names
+        hovers = [next(iter(mark.hover.texts(mark.edges[1:], mark.y))) for mark in of(figure, 0, Steps)]
+        for text, name in zip(hovers, names, strict=True):
+            assert " of " + name.partition("(")[2].rstrip(")") + " (" in text
+    runs = compare.overlaid(compare.compared(report.name([some, made_runs.run(2, 50)]), None), MEASURES[0])
+    assert runs is not None
+    assert told in runs.caption
+
+
+def test_labels_count_the_paths_of_their_groups(made: Run) -> None:
+    figure = study.distribution(made, MEASURES[0], study.divided(made), name="figure", by="label")
+    names = ["train, clean labels (12 paths)", "train, corrupted labels (13 paths)", "test (25 paths)"]
+    assert [mark.name for mark in of(figure, 0, Steps)] == names
+    # Right labels are as training paths are, wrong ones are another colour, in all figures alike.
+    assert [mark.color for mark in of(figure, 0, Steps)] == [colors.series(0), colors.series(2), colors.series(1)]
+    splits = study.distribution(made, MEASURES[0], study.groups(made, "split"), name="figure", by="split")
+    assert [mark.color for mark in of(splits, 0, Steps)] == [colors.series(0), colors.series(1)]
+
+
+def test_the_clearest_of_several_tests_is_told() -> None:
+    made = made_runs.run(4, 300, classes=[f"kind {number}" for number in range(4)])
+    figure = study.rows(made, MEASURES[0], study.groups(made, "class"), name="figure", by="class")
+    found = []
+    for test in made.summary["tests"]:
+        if test["measure"] == "density" and "class" in test["first"] and "class" in test["second"]:
+            own = [made.paths["density"][made.paths["class"] == test[side]["class"]] for side in ("first", "second")]
+            found.append(
+                (scipy.stats.ks_2samp(*own), *(f"class {test[side]['class']}" for side in ("first", "second")))
+            )
+    best, *names = min(found, key=lambda test: test[0].pvalue)
+    assert len({test[0].pvalue for test in found}) == len(found) == 6
+    assert figure is not None
+    assert (
+        f"The clearest Kolmogorov-Smirnov test, of {' and '.join(names)}: distance {best.statistic:.3f}, "
+        f"p = {texts.probability_text(best.pvalue)}," in figure.caption
+    )
+
+
+def test_of_two_large_runs_some_paths_are_points_on_a_page_and_all_in_a_still() -> None:
+    found = compare.compared(report.name([made_runs.run(n, 700, segments=1, shown=f"run{n}") for n in (1, 2)]), None)
+    some = compare.overlaid(found, MEASURES[0], detail=Detail(300))
+    everything = compare.overlaid(found, MEASURES[0])
+    assert some is not None
+    assert everything is not None
+    assert [len(mark.x) for mark in of(some, 0, Points)] == [150, 150]
+    assert "a point is a path; 1,100 in between have none." in some.caption
+    assert "a point is a path." in everything.caption
+    assert len(everything.table["path"]) == 1400
+
+
+def made_of(means: list[float]) -> list[Run]:
+    """Runs whose paths' densities have these means: the last of another place than the others."""
+    runs = []
+    for number, mean in enumerate(means):
+        place = 4 if number == len(means) - 1 else 2
+        run = made_runs.run(number, 12, shown=f"run{number}", metadata=width(place, number), corrupted=False)
+        summary = copy.deepcopy(run.summary)
+        for group in summary["groups"]["split"]:
+            group["measures"]["density"] |= {"mean": mean, "interval": [mean, mean]}
+        runs.append(dataclasses.replace(run, summary=summary))
+    return runs
+
+
+def test_intervals_end_where_numbers_cannot_go_on() -> None:
+    # Student's interval of these reaches below 0.
+    for means, log in (([1.0, 9.0, 5.0], False), ([1.0, 900.0, 5.0], True)):
+        first, _ = compare.trends(compare.compared(report.name(made_of(means)), "width"))
+        panel = first.panels[1]
+        [test] = [mark for mark in panel.marks if isinstance(mark, Points) and mark.name == "test"]
+        assert test.low is not None
+        assert panel.y.log == log
+        assert panel.y.range is not None
+        half = scipy.stats.t.ppf(0.975, 1) * np.std(means[:2], ddof=1) / math.sqrt(2)
+        assert np.mean(means[:2]) - half < 0.0
+        assert test.low[0] == (panel.y.range[0] if log else 0.0)
+        if log:
+            assert panel.y.range[0] > 0.0
+
+
+def test_captions_say_which_interval_a_symbol_has(sweep: list[Run]) -> None:
+    student, bootstrap, single = (
+        "(Student's t)",
+        "interval (bootstrap)",
+        "Where a group of paths is of a single network",
+    )
+    for runs, told in (
+        (sweep, (True, False, False)),
+        (sweep[:4], (True, True, True)),
+        ([sweep[0], sweep[3]], (False, True, False)),
+    ):
+        first, _ = compare.trends(compare.compared(report.name(runs), "width"))
+        assert tuple(text in first.caption for text in (student, bootstrap, single)) == told
+
+
 def test_the_table_of_a_figure_has_words_for_what_is_not_known(made: Run) -> None:
     figure = study.distribution(made, MEASURES[0], study.groups(made, "split"), name="figure", by="split")
     assert figure is not None
@@ -546,6 +721,10 @@ def test_labels_of_runs_are_distinct() -> None:
     folders = ["a/run", "b/run", "a/run/", "c/<script>", "c/!", "s3://bucket/x/run"]
     found = report.name([made_runs.run(0, 2, shown=folder) for folder in folders])
     assert [named.label for named in found] == ["a/run", "b/run", "a/run (2)", "<script>", "!", "x/run"]
+    # Some file systems take names for the same that differ in case alone.
+    names = [named.slug for named in report.name([made_runs.run(0, 2, shown=one) for one in ("x/VGG", "y/vgg", "/")])]
+    assert names == ["VGG", "vgg-2", "run"]
+    assert report.name([made_runs.run(0, 2, shown="/")])[0].label == "/"
     assert [named.slug for named in found] == ["a-run", "b-run", "a-run-2", "script", "run", "x-run"]
 
 

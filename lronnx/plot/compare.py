@@ -589,17 +589,24 @@ def _error_panel(found: Comparison) -> tuple[Panel, list[_Entry]] | None:
 def _trend_caption(found: Comparison, measures: Sequence[Measure], errors: bool) -> str:
     told = [f"{measure.title}: {measure.meaning}" for measure in measures]
     sentences = [f"{study.sentence('; '.join(told))}."]
-    repeated = len(np.unique(found.x)) < len(found.x)
-    if repeated:
+    places: dict[str, list[float]] = {}
+    for named, x in zip(found.runs, found.x.tolist(), strict=True):
+        for group in study.divided(named.run):
+            places.setdefault(group.name, []).append(x)
+    counts = np.concatenate([np.unique(there, return_counts=True)[1] for there in places.values()])
+    over_paths = (
+        f"the mean over a run's paths, its bar the 95 % interval (bootstrap); fewer than {report.FEW} paths have none, "
+        "since so few tell little."
+    )
+    if counts.max() == 1:
+        sentences.append(f"A symbol is {over_paths}")
+    else:
         sentences.append(
             "A symbol is the mean over the networks there, its bar the 95 % interval (Student's t), faint points are "
             "single networks; a network's figure is the mean over its paths."
         )
-    else:
-        sentences.append(
-            f"A symbol is the mean over a run's paths, its bar the 95 % interval (bootstrap); fewer than {report.FEW} "
-            "paths have none, since so few tell little."
-        )
+        if counts.min() == 1:
+            sentences.append(f"Where a group of paths is of a single network, the symbol is {over_paths}")
     told_of: dict[str, list[str]] = {}
     for named in found.runs:
         told_of.setdefault(study.left_out(named.run), []).append(named.label)
@@ -653,13 +660,18 @@ def overlaid(found: Comparison, measure: Measure, *, name: str = "", detail: stu
         table["run"] += [named.label] * len(shown)
         table["path"] += paths["path"][order[shown]].tolist()
         table[column] += own[shown].tolist()
+    left = len(pooled) - len(table["path"])
+    caption = [
+        f"{study.sentence(measure.meaning)}. A curve further to the right has larger values; a point is a path"
+        + (f"; {left:,} in between have none." if left else "."),
+        study.missing_told(measure, sum(named.run.done for named in found.runs) - len(pooled)),
+    ]
     return Figure(
         name=f"{name}runs-{measure.key}",
         title=f"{study.sentence(measure.title)} of the paths, run by run",
         panels=[Panel([*marks, *points], Axis("paths with at most this value (%)", range=(0.0, 103.0)))],
         x=Axis(measure.label(found.estimated), log=log),
-        caption=f"{study.sentence(measure.meaning)}. A curve further to the right has larger values; a point is a "
-        "path.",
+        caption=" ".join(filter(None, caption)),
         table={key: column if key == "run" else np.array(column) for key, column in table.items()},
         aspect=0.62,
     )

@@ -40,9 +40,8 @@ MOST_BESIDE = 3
 MOST_EXHIBITS = 12
 """Paths whose regions a page shows, of all runs together."""
 
-MOST_GROUPS = 1000
 MOST_TESTS = 100
-"""Rows of tables, for each kind of group."""
+"""Rows of tables of tests, for each kind of group."""
 
 WIDE = 7.0
 """Inches: the width of a still figure of a path, two columns of a paper."""
@@ -50,10 +49,12 @@ WIDE = 7.0
 
 @dataclass(frozen=True)
 class _Level:
-    """How much of a page is drawn: points of single paths in a figure, and bytes for the paths' regions."""
+    """How much of a page there is: points of single paths in a figure, bytes for the paths' regions, and rows of tables
+    for each kind of group of paths."""
 
     paths: int
     regions: int
+    groups: int = 1000
 
 
 # Each is taken if the page is too large with the one before.
@@ -63,6 +64,7 @@ _LEVELS = (
     _Level(100, 1_400_000),
     _Level(40, 900_000),
     _Level(10, 300_000),
+    _Level(10, 300_000, groups=100),
 )
 
 
@@ -112,7 +114,7 @@ def name(runs: Sequence[Run]) -> list[Named]:
         labels.append("/".join(address[-length:]))
     found: list[Named] = []
     for run, label in zip(runs, labels, strict=True):
-        label = _free(label, {named.label for named in found}, " ({})")
+        label = _free(label or run.shown, {named.label for named in found}, " ({})")
         plain = unicodedata.normalize("NFKD", label).encode("ascii", "ignore").decode()
         slug = _free(re.sub(r"[^A-Za-z0-9]+", "-", plain).strip("-")[:60] or "run", {n.slug for n in found}, "-{}")
         found.append(Named(run, label, slug))
@@ -120,9 +122,10 @@ def name(runs: Sequence[Run]) -> list[Named]:
 
 
 def _free(wanted: str, taken: set[str], pattern: str) -> str:
-    """A name that is not taken."""
+    """A name that is not taken; on many file systems, names that differ in case alone are the same."""
     found, count = wanted, 1
-    while found in taken:
+    folded = {name.casefold() for name in taken}
+    while found.casefold() in folded:
         count += 1
         found = wanted + pattern.format(count)
     return found
@@ -177,7 +180,7 @@ def figures(runs: Sequence[Run], against: str | None = None) -> tuple[list[Figur
             prefix = _prefix(named, one)
             whose = "" if len(named) == 1 else f"{one.label}: "
             own = [figure for _, of_kind in _distributions(one.run, prefix, study.ALL) for figure in of_kind]
-            own += [figure for _, part in _bends(one.run, prefix) for figure in part]
+            own += [figure for _, part in _bends(one.run, prefix, study.ALL) for figure in part]
             narrow += [replace(figure, title=whose + figure.title) for figure in own]
             for exhibit in one.run.exhibits:
                 drawn = _view(_walked(one.run, exhibit), exhibit, prefix, segment.STILL, None)
@@ -194,7 +197,9 @@ def _still_title(title: str, whose: str, run: Run, exhibit: Exhibit) -> str:
 
 
 def page_of(runs: Sequence[Run], *, title: str | None = None, against: str | None = None, command: str = "") -> bytes:
-    """The page, UTF-8, of at most :data:`MOST_BYTES`. ``command``: what makes it again.
+    """The page, UTF-8. ``command``: what makes it again.
+
+    It has at most :data:`MOST_BYTES`, unless there is so much to say that even the least of :data:`_LEVELS` needs more.
 
     Raises InputError for an ``against`` that no run knows.
     """
@@ -280,19 +285,19 @@ def _distributions(run: Run, prefix: str, detail: Detail) -> Iterator[tuple[str,
             yield f"By {heading}" if len(members) > 1 else "Of all paths", found
 
 
-def _bends(run: Run, prefix: str) -> Iterator[tuple[int, list[Figure]]]:
+def _bends(run: Run, prefix: str, detail: Detail) -> Iterator[tuple[int, list[Figure]]]:
     """Where the network bends: figures, with how many fit side by side."""
     layers = Layers.of(run)
     if not len(layers) or not run.done:
         return
+    yield 2, [_qualified(run, figure) for figure in study.by_layer(run, layers, name=prefix)]
+    if compare.walked(run) == "partial":
+        # What was not walked would look like what does not switch.
+        return
     along, inside = study.along(run, layers, name=prefix), study.in_image(run, layers, name=prefix)
-    for columns, drawn in (
-        (2, study.by_layer(run, layers, name=prefix)),
-        (1, [along] if along is not None else []),
-        (2, study.by_unit(run, layers, name=prefix)),
-        (1, [inside] if inside is not None else []),
-    ):
-        yield columns, [_qualified(run, figure) for figure in drawn]
+    yield 1, [along] if along is not None else []
+    yield 2, study.by_unit(run, layers, name=prefix, detail=detail)
+    yield 1, [inside] if inside is not None else []
 
 
 def _qualified(run: Run, figure: Figure, *, axis: bool = False) -> Figure:
@@ -520,12 +525,12 @@ class _Page:
         blocks.append(self._page.DataTable(columns, report.measure_rows(summary), "Every measure, over all paths"))
         blocks.append(self._page.Prose("\n\n".join(report.measure_notes(summary))))
         names = summary["measures"]
-        groups = [row for rows in report.group_rows(summary, names, MOST_GROUPS) for row in rows]
+        groups = [row for rows in report.group_rows(summary, names, self._level.groups) for row in rows]
         if groups:
             heading = ("mean over the paths of", "paths", *(report.MEASURES[column] for column in names))
             blocks.append(self._page.DataTable(heading, groups, "Every measure, by group of paths"))
         blocks += [self._page.Prose(one) for one in [study.left_out(run)] if one]
-        left = len(summary["groups"]["class"]) - MOST_GROUPS
+        left = len(summary["groups"]["class"]) - self._level.groups
         if left > 0:
             blocks.append(self._page.Prose(f"And {left} more classes: summary.json in the run folder lists them all."))
         tests = [row for rows in report.test_rows(summary, MOST_TESTS, MOST_TESTS) for row in rows]
@@ -598,10 +603,20 @@ class _Page:
 
     def _bent(self, named: Named) -> list[page.Block]:
         blocks: list[page.Block] = []
-        for columns, drawn in _bends(named.run, _prefix(self._named, named)):
+        for columns, drawn in _bends(named.run, _prefix(self._named, named), self._detail):
             if drawn:
                 blocks.append(self._page.Figures(drawn, 2 if columns == 2 else 1))
-        if blocks and not Layers.of(named.run).ordered:
+        layers = Layers.of(named.run)
+        if named.run.done and compare.walked(named.run) == "partial":
+            blocks.append(
+                self._page.Prose(
+                    "Where along the paths units switch, and which units never do, is not shown: only parts of the "
+                    "paths were walked, and what was not walked would look like what does not switch."
+                )
+            )
+        else:
+            blocks += [self._page.Prose(one) for one in [study.without_place(named.run, layers)] if one]
+        if blocks and not layers.ordered:
             blocks.append(
                 self._page.Prose("Which layer comes first was not recorded: layers are in the order of their switches.")
             )

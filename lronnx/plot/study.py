@@ -24,6 +24,7 @@ from lronnx.plot import colors
 from lronnx.plot.colors import FAINT, INK, Color
 from lronnx.plot.figures import Area, Axis, Bars, Column, Figure, Hover, Mark, Panel, Picture, Points, Steps
 from lronnx.plot.thinning import Positions
+from lronnx.preprocessing import image_size
 from lronnx.runs import Run
 
 Floats = NDArray[np.float64]
@@ -267,11 +268,11 @@ def distribution(
         few = len(own) < report.FEW
         if not few:
             counts = np.histogram(own, edges)[0]
-            histogram += _histogram(group, edges, counts, len(own))
+            histogram += _histogram(group, edges, counts, _counted(group, finite), len(own))
             steps = spaced(len(own), MOST_STEPS)
             heights = np.concatenate([[0.0], fraction[steps]])
             ends = np.concatenate([[edges[0]], own[steps], [edges[-1]]])
-            curves.append(Steps(ends, heights, group.color, _counted(group), group=group.name))
+            curves.append(Steps(ends, heights, group.color, _counted(group, finite), group=group.name))
         most = None if detail.paths is None else max(detail.paths * len(own) // len(pooled), 10)
         points = spaced(len(own), most)
         kept.append((group, positions[points]))
@@ -286,7 +287,7 @@ def distribution(
         }
         hover = Hover(template, columns)
         size = 5.0 if len(points) <= 100 else 3.0
-        label = _counted(group) if few else ""
+        label = _counted(group, finite) if few else ""
         if few:
             size = 7.0
             single.append(group)
@@ -313,10 +314,11 @@ def distribution(
         told += [f"{beyond} {plural(beyond, 'path')} of which it is not known belong to no group."]
     caption = [
         f"{sentence(measure.meaning)}.",
+        missing_told(measure, _missing(members, finite)),
         _means(shown, column),
         *_tests_told(run, column, shown),
         *told,
-        _few_told(single),
+        _few_told([_counted(group, finite) for group in single]),
         f"{len(edges) - 1} {plural(len(edges) - 1, 'bin')} (Freedman-Diaconis)"
         + (", equally wide on the logarithmic axis." if log else ".")
         if histogram
@@ -416,6 +418,9 @@ def rows(
     marks.append(medians)
     left = len(pooled) - len(which)
     caption = [f"{sentence(measure.meaning)}."]
+    lacking = missing_told(measure, _missing(members, finite))
+    if lacking:
+        caption.append(lacking)
     if told > len(shown):
         caption.append(f"Of {told} groups, the {half} with the highest and the {half} with the lowest means.")
     caption.append("A point is a path" + (f"; {left} in between have none." if left else "."))
@@ -474,7 +479,7 @@ def bins(values: Floats, log: bool) -> Floats:
     return np.asarray(edges)
 
 
-def _histogram(group: Group, edges: Floats, counts: Integers, total: int) -> list[Mark]:
+def _histogram(group: Group, edges: Floats, counts: Integers, label: str, total: int) -> list[Mark]:
     """Bars, and an outline of them that has the name."""
     share = 100.0 * counts / total
     hover = Hover(
@@ -484,12 +489,13 @@ def _histogram(group: Group, edges: Floats, counts: Integers, total: int) -> lis
     x = np.repeat(edges, 2)[1:-1]
     return [
         Area(x, np.zeros(2 * len(share)), np.repeat(share, 2), group.color, 0.18, group.name),
-        Steps(edges, share, group.color, _counted(group), 2.0, group=group.name, hover=hover),
+        Steps(edges, share, group.color, label, 2.0, group=group.name, hover=hover),
     ]
 
 
-def _counted(group: Group) -> str:
-    count = int(group.paths.sum())
+def _counted(group: Group, finite: Bools) -> str:
+    """A group's name, with how many of its paths there is a number of."""
+    count = int((group.paths & finite).sum())
     return f"{group.name} ({count} {plural(count, 'path')})"
 
 
@@ -536,12 +542,24 @@ def _means(members: Sequence[Group], column: str) -> str:
     return f"Means{which}: {', '.join(told)}."
 
 
-def _few_told(members: Sequence[Group]) -> str:
+def _few_told(names: Sequence[str]) -> str:
     """That some groups have so few paths that nothing but these is drawn."""
-    if not members:
+    if not names:
         return ""
-    names = ", ".join(_counted(group) for group in members)
-    return f"So few paths tell little, and are points only, without an interval: {names}."
+    return f"So few paths tell little, and are points only, without an interval: {', '.join(names)}."
+
+
+def _missing(members: Sequence[Group], finite: Bools) -> int:
+    """How many paths of any of the groups there is no number of."""
+    return int((np.logical_or.reduce([group.paths for group in members]) & ~finite).sum())
+
+
+def missing_told(measure: Measure, count: int) -> str:
+    """That ``count`` paths do not have the measure; empty if none lacks it."""
+    if not count:
+        return ""
+    are = "path has" if count == 1 else "paths have"
+    return f"{count:,} {are} no {measure.title} that is a finite number, and {'is' if count == 1 else 'are'} left out."
 
 
 def _tests_told(run: Run, column: str, members: Sequence[Group]) -> list[str]:
@@ -711,13 +729,14 @@ def _layer_bars(
     )
 
 
-def by_unit(run: Run, layers: Layers, *, name: str) -> list[Figure]:
+def by_unit(run: Run, layers: Layers, *, name: str, detail: Detail = ALL) -> list[Figure]:
     """How unequally the units of each layer switch, and how many never do."""
     counted = [run.unit_switches.get(label) for label in layers.labels]
     if not run.unit_paths or not layers.ordered or any(one is None for one in counted):
         return []
     curves: list[Mark] = []
     silent = np.zeros(len(layers))
+    thinned = False
     table: dict[str, list[Any]] = {"layer": [], "units_percent": [], "switches_of_a_unit_on_a_path": []}
     for position, units in enumerate(counted):
         assert units is not None
@@ -725,7 +744,8 @@ def by_unit(run: Run, layers: Layers, *, name: str) -> list[Figure]:
         heights = np.sort(units)[::-1] / run.unit_paths
         # A unit is a step of the curve; of equal neighbours the last one ends it.
         ends = np.flatnonzero(np.diff(heights, append=-1.0)) + 1
-        steps = spaced(len(ends), MOST_STEPS // 2)
+        steps = spaced(len(ends), None if detail.paths is None else MOST_STEPS // 2)
+        thinned |= len(steps) < len(ends)
         edges = 100.0 * np.concatenate([[0], ends[steps]]) / len(units)
         label = layers.labels[position]
         hover = Hover(
@@ -766,7 +786,8 @@ def by_unit(run: Run, layers: Layers, *, name: str) -> list[Figure]:
                 f"{plural(run.unit_paths, 'path')}."
                 if all_switched
                 else ""
-            ),
+            )
+            + (f" Of a curve with more steps, {MOST_STEPS // 2} are drawn, evenly spaced." if thinned else ""),
             table={key: np.array(column) if key != "layer" else column for key, column in table.items()},
             aspect=0.62,
         )
@@ -790,16 +811,13 @@ def by_unit(run: Run, layers: Layers, *, name: str) -> list[Figure]:
 
 def in_image(run: Run, layers: Layers, *, name: str) -> Figure | None:
     """Where in the image, and in which channels, the units of convolutional layers switch; None if there are none."""
-    kept = []
-    for position, (label, shape) in enumerate(zip(layers.labels, layers.shapes, strict=True)):
-        units = run.unit_switches.get(label)
-        if shape is None or units is None or not layers.ordered or not run.unit_paths:
-            continue
-        sizes = list(shape[-3:])
-        if len(sizes) == 3 and sizes[1] * sizes[2] > 1 and math.prod(sizes) == len(units) == math.prod(shape):
-            kept.append((position, units.reshape(sizes) / run.unit_paths))
-    if not kept:
+    found, left = _maps(run, layers)
+    if not found:
         return None
+    kept = [
+        (position, run.unit_switches[layers.labels[position]].reshape(sizes) / run.unit_paths)
+        for position, sizes in found
+    ]
     pictures, bands, middles, channels = [], [], [], []
     table: dict[str, list[Any]] = {"layer": [], "row": [], "column": [], "switches_of_a_unit_on_a_path": []}
     for x, (position, per_unit) in enumerate(kept):
@@ -860,11 +878,67 @@ def in_image(run: Run, layers: Layers, *, name: str) -> Figure | None:
         caption="The pictures show how often units switch at each place of the image, mean over channels and over "
         f"{run.unit_paths} {plural(run.unit_paths, 'path')}: dark is never, bright is the layer's highest, which the "
         "bars below tell. A point is a channel, mean over all places"
-        + (f"; of more than {MOST_CHANNELS}, some at evenly spaced ranks." if thinned else "."),
+        + (f"; of more than {MOST_CHANNELS}, some at evenly spaced ranks." if thinned else ".")
+        + (f" {_left_out_of_maps(layers, left)}" if left else ""),
         table={key: column if key == "layer" else np.array(column) for key, column in table.items()},
         pictures=pictures,
         aspect=0.75,
     )
+
+
+def without_place(run: Run, layers: Layers) -> str:
+    """Which nodes have no place in :func:`in_image`, and why, if it is None for that reason; else empty."""
+    found, left = _maps(run, layers)
+    return "" if found else _left_out_of_maps(layers, left)
+
+
+def _left_out_of_maps(layers: Layers, left: Sequence[int]) -> str:
+    if not left:
+        return ""
+    names = ", ".join(layers.labels[position] for position in left[:8])
+    more = f" and {len(left) - 8} more" if len(left) > 8 else ""
+    return (
+        "Not shown as places in the image, since shapes do not tell which axes are its rows and columns: "
+        f"{names}{more}."
+    )
+
+
+def _maps(run: Run, layers: Layers) -> tuple[list[tuple[int, tuple[int, int, int]]], list[int]]:
+    """The layers whose units are channels, rows and columns of the image, in this order, with how many of each; and
+    those that have three axes as well of which that is not clear.
+
+    A manifest does not tell what axes are. Rows and columns keep about the proportions of the image, and get no more;
+    of an order in which another axis fits better, or of whatever order where that is so in the same network, nothing is
+    said.
+    """
+    about = run.study.get("paths", {}).get("preprocessing") or {}
+    image = image_size(tuple(run.study.get("model", {}).get("input_shape") or ()), str(about.get("layout") or ""))
+    asked: list[tuple[int, tuple[int, int, int]]] = []
+    misfits = []
+    for position, (label, shape) in enumerate(zip(layers.labels, layers.shapes, strict=True)):
+        units = run.unit_switches.get(label)
+        if shape is None or units is None or not layers.ordered or not run.unit_paths:
+            continue
+        sizes = shape[-3:]
+        if len(sizes) != 3 or sizes[1] * sizes[2] == 1 or not math.prod(sizes) == len(units) == math.prod(shape):
+            continue
+        asked.append((position, (sizes[0], sizes[1], sizes[2])))
+        first, other = (_misfit(one, image) for one in (sizes[1:], sizes[:2]))
+        misfits.append((first, other))
+    last = any(other < first for first, other in misfits)
+    clear = [first < other or (first == other < math.inf and not last) for first, other in misfits]
+    kept = [one for one, is_clear in zip(asked, clear, strict=True) if is_clear]
+    return kept, [position for (position, _), is_clear in zip(asked, clear, strict=True) if not is_clear]
+
+
+def _misfit(size: tuple[int, ...], image: tuple[int, int] | None) -> float:
+    """How far the proportions of (rows, columns) are from those of the image; infinite if these cannot be its rows and
+    columns."""
+    if image is None or size[0] > image[0] or size[1] > image[1]:
+        return math.inf
+    found = abs(math.log(size[0] * image[1] / (size[1] * image[0])))
+    # Whatever is cut off at borders, or rounded, is less than half of them.
+    return found if found < math.log(2.0) else math.inf
 
 
 def _map(shares: Floats) -> NDArray[np.uint8]:
