@@ -638,8 +638,8 @@ class _Page:
             rows.append((str(exhibit.path), _extremity(exhibit), _sample(run, exhibit), regions, *figures, changes))
         blocks: list[page.Block] = [
             self._page.Prose(
-                "Of these paths every region was kept. Open one to see the outputs along it, which layer bends them "
-                "where, and how wide the regions are. Deviation is from a straight line between the ends of each "
+                "Of these paths every region was kept. Open one to see the outputs along it, which layer's units "
+                "switch where, and how wide the regions are. Deviation is from a straight line between the ends of each "
                 "segment."
             ),
             self._page.DataTable(columns, rows, "The paths whose outputs deviate most and least"),

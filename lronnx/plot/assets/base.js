@@ -20,6 +20,7 @@ const makeSvg = (tag, attributes = {}, ...children) => {
   return element;
 };
 const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
+const counted = (number) => `${number}`.replace(/\B(?=(\d{3})+$)/g, ",");
 const still = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
 
 /* The figures that are drawn. */

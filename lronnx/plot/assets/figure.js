@@ -86,7 +86,7 @@ class Chart {
     stage.append(this.port, this.tip, make("div", { class: "below" }, this.legend, this.tools));
     if (data.stops?.x.length) {
       const count = data.stops.x.length;
-      this.readout.append(`Point at the figure, or step through ${count} ${count === 1 ? "place" : "places"} with ← and →.`);
+      this.readout.append(`Point at the figure, or step through ${counted(count)} ${count === 1 ? "place" : "places"} with ← and →.`);
       this.readout.classList.add("hint");
       stage.append(this.readout);
     } else if (this.places.length) {
@@ -815,10 +815,14 @@ class Chart {
   placePictures(scales) {
     const { pictures } = this.data;
     if (!pictures.length) return;
-    const inside = pictures
+    let inside = pictures
       .map((picture, i) => ({ picture, i, at: scales.x(picture.x) }))
       .filter(({ at }) => at >= scales.x.start - 1 && at <= scales.x.end + 1)
       .sort((a, b) => a.at - b.at);
+    // Of more than there is room for, every second or third: the size of a stamp tells nothing.
+    const room = Math.max(Math.floor(this.width / 28), 2);
+    const every = Math.ceil((inside.length - 1) / (room - 1));
+    if (inside.length > room) inside = inside.filter((_, j) => j % every === 0);
     for (const frame of this.frames) frame.hidden = true;
     const count = Math.max(inside.length, 1);
     const gap = 6;
@@ -847,7 +851,8 @@ class Chart {
     this.leaders.setAttribute("height", lead);
     this.leaders.style.top = `${height}px`;
     inside.forEach(({ at }, j) => {
-      const from = placed[j] + size / 2;
+      // Straight down wherever the picture stands above its place.
+      const from = clamp(at, placed[j] + 3, placed[j] + size - 3);
       const path = makeSvg("path", {
         d: `M${from} 1C${from} ${lead / 2} ${at} ${lead / 2} ${at} ${lead}`,
         stroke: variable("muted"),
@@ -1050,7 +1055,7 @@ class Chart {
       window.scrollBy({ top: shown + height / 2 - innerHeight / 2, behavior: "instant" });
     const text = told(mark.hover, position, mark.x[position], mark.y[position]);
     this.tell({ mark, position, at: [left + width / 2, top], rect }, text);
-    this.say(`${this.place + 1} of ${this.places.length}: ${text.replace(/\n/g, ", ")}`);
+    this.say(`${counted(this.place + 1)} of ${counted(this.places.length)}: ${text.replace(/\n/g, ", ")}`);
   }
 
   step(target) {
@@ -1065,7 +1070,7 @@ class Chart {
     }
     this.placeCursor();
     const text = told(hover, this.stop, x[this.stop], NaN);
-    this.say(`${this.stop + 1} of ${x.length}: ${text.replace(/\n/g, ", ")}`);
+    this.say(`${counted(this.stop + 1)} of ${counted(x.length)}: ${text.replace(/\n/g, ", ")}`);
   }
 
   placeCursor() {
@@ -1198,7 +1203,7 @@ class Chart {
     details.addEventListener("toggle", () => {
       if (!details.open || details.childElementCount > 1) return;
       const shown = Math.min(rows, TABLE_ROWS);
-      const note = shown < rows ? `The first ${shown} of ${rows} rows.` : `${rows} ${rows === 1 ? "row" : "rows"}.`;
+      const note = shown < rows ? `The first ${shown} of ${counted(rows)} rows.` : `${counted(rows)} ${rows === 1 ? "row" : "rows"}.`;
       const save = make("button", { type: "button", class: "quiet save" }, "Save CSV");
       save.addEventListener("click", () => {
         const cell = (column, i) => {
