@@ -250,6 +250,8 @@ def test_maps_and_channels(made: Run) -> None:
         ((1, 3, 8, 8), "CHW", [(1, 8, 8, 16), (1, 4, 4, 2), (1, 2, 2, 64)], []),
         ((1, 32, 32, 3), "HWC", [(1, 16, 16, 8), (1, 8, 8, 32), (1, 8, 8, 8)], []),
         ((1, 32, 32, 3), "HWC", [(1, 24, 16, 16), (1, 4, 8, 8)], [0, 1]),
+        # More rows than the image has, or of other proportions.
+        ((1, 3, 16, 16), "CHW", [(1, 64, 20, 20), (1, 64, 8, 2), (1, 64, 8, 8)], [2]),
         # Without preprocessing the input's shape has to tell.
         ((1, 3, 9, 9), "", [(1, 5, 9, 9)], [0]),
         ((1, 784), "HW", [(1, 8, 28, 28)], []),
