@@ -279,6 +279,16 @@ def test_only_what_is_rows_and_columns_of_the_image_is_a_map(
         assert told in report.page_of([run]).decode()
 
 
+def test_of_many_channels_some_are_points_on_a_page_and_all_in_a_still() -> None:
+    made = made_runs.run(1, 4, nodes=[made_runs.node("wide", (1, 200, 6, 5), 1)])
+    for detail, count in ((study.ALL, 200), (Detail(600), study.MOST_CHANNELS)):
+        figure = study.in_image(made, Layers.of(made), name="", detail=detail)
+        assert figure is not None
+        assert [len(mark.x) for mark in of(figure, 1, Points)] == [count]
+        assert ("of more than 64, some" in figure.caption) == (count < 200)
+    assert b"of more than 64, some" in report.page_of([made])
+
+
 @pytest.mark.parametrize(("segments", "together"), [(2, 1), (40, 4), (1, 1)])
 def test_places_along_the_path(segments: int, together: int) -> None:
     made = made_runs.run(2, 9, segments=segments)

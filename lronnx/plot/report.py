@@ -294,7 +294,8 @@ def _bends(run: Run, prefix: str, detail: Detail) -> Iterator[tuple[int, list[Fi
     if compare.walked(run) == "partial":
         # What was not walked would look like what does not switch.
         return
-    along, inside = study.along(run, layers, name=prefix), study.in_image(run, layers, name=prefix)
+    along = study.along(run, layers, name=prefix)
+    inside = study.in_image(run, layers, name=prefix, detail=detail)
     yield 1, [along] if along is not None else []
     yield 2, study.by_unit(run, layers, name=prefix, detail=detail)
     yield 1, [inside] if inside is not None else []

@@ -42,7 +42,7 @@ MOST_PLACES = 256
 MOST_LISTED = 12
 """Layers up to which all are in a legend; of more, some."""
 MOST_CHANNELS = 64
-"""Channels of a layer that are points of their own."""
+"""Channels of a layer that are points of their own on a page."""
 MAP_PIXELS = 96
 """About the width of a map of switches, in pixels."""
 
@@ -809,7 +809,7 @@ def by_unit(run: Run, layers: Layers, *, name: str, detail: Detail = ALL) -> lis
     ]
 
 
-def in_image(run: Run, layers: Layers, *, name: str) -> Figure | None:
+def in_image(run: Run, layers: Layers, *, name: str, detail: Detail = ALL) -> Figure | None:
     """Where in the image, and in which channels, the units of convolutional layers switch; None if there are none."""
     found, left = _maps(run, layers)
     if not found:
@@ -818,6 +818,7 @@ def in_image(run: Run, layers: Layers, *, name: str) -> Figure | None:
         (position, run.unit_switches[layers.labels[position]].reshape(sizes) / run.unit_paths)
         for position, sizes in found
     ]
+    most = None if detail.paths is None else MOST_CHANNELS
     pictures, bands, middles, channels = [], [], [], []
     table: dict[str, list[Any]] = {"layer": [], "row": [], "column": [], "switches_of_a_unit_on_a_path": []}
     for x, (position, per_unit) in enumerate(kept):
@@ -829,7 +830,7 @@ def in_image(run: Run, layers: Layers, *, name: str) -> Figure | None:
         middles.append(float(np.median(places)))
         each = np.sort(per_unit.mean(axis=(1, 2)), kind="stable")
         number = np.argsort(per_unit.mean(axis=(1, 2)), kind="stable")
-        chosen = spaced(count, MOST_CHANNELS)
+        chosen = spaced(count, most)
         channels.append((x, position, each[chosen], number[chosen]))
         at = np.indices((rows_, columns)).reshape(2, -1)
         table["layer"] += [layers.labels[position]] * places.size
@@ -861,7 +862,7 @@ def in_image(run: Run, layers: Layers, *, name: str) -> Figure | None:
         )
         for x, position, each, number in channels
     ]
-    thinned = any(per_unit.shape[0] > MOST_CHANNELS for _, per_unit in kept)
+    thinned = any(len(each) < per_unit.shape[0] for (_, per_unit), (*_, each, _) in zip(kept, channels, strict=True))
     edges = set(spaced(len(kept), 16).tolist())
     return Figure(
         name=f"{name}places-in-image",
