@@ -295,7 +295,7 @@ def test_the_budget_is_kept_by_drawing_less(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_where_room_is_short_fewer_groups_have_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = made_runs.run(1, 360, segments=1, classes=[f"{'long ' * 20}{number}" for number in range(150)])
+    made = made_runs.run(1, 400, segments=1, classes=[f"{'long ' * 20}{number}" for number in range(150)])
     classes = len(made.summary["groups"]["class"])
     row = re.compile(rb"<t[dh][^>]*>class (?:long )+\d+</t[dh]>\s*<td[^>]*>\d+</td>")
     whole = report.page_of([made])
@@ -304,7 +304,9 @@ def test_where_room_is_short_fewer_groups_have_rows(monkeypatch: pytest.MonkeyPa
     least = report.page_of([made])
     assert len(row.findall(least)) == 100
     assert f"And {classes - 100} more classes: summary.json in the run folder lists them all.".encode() in least
+    assert b"For want of room, curves have 150 steps at most." in least
     assert b"more classes" not in whole
+    assert b"steps at most" not in whole
 
 
 def test_the_same_runs_give_the_same_page() -> None:

@@ -183,6 +183,11 @@ def test_of_many_paths_some_are_points_and_the_curve_stays_where_it_is() -> None
         exact = 100.0 * np.searchsorted(values, middle, side="right") / len(values)
         assert np.abs(curve.y - exact).max() <= 100.0 / study.MOST_STEPS * 1.01
         assert len(curve.y) <= study.MOST_STEPS + 1
+    assert "steps at most" not in figure.caption
+    less = study.distribution(made, MEASURES[0], members, name="figure", by="split", detail=Detail(200, 90))
+    assert less is not None
+    assert [len(one.y) for one in of(less, 1, Steps)] == [91, 91]
+    assert "For want of room, curves have 90 steps at most." in less.caption
 
 
 # --- Where the network bends

@@ -49,12 +49,13 @@ WIDE = 7.0
 
 @dataclass(frozen=True)
 class _Level:
-    """How much of a page there is: points of single paths in a figure, bytes for the paths' regions, and rows of tables
-    for each kind of group of paths."""
+    """How much of a page there is: points of single paths in a figure, bytes for the paths' regions, rows of tables
+    for each kind of group of paths, and steps of distribution functions."""
 
     paths: int
     regions: int
     groups: int = 1000
+    steps: int = study.MOST_STEPS
 
 
 # Each is taken if the page is too large with the one before.
@@ -64,7 +65,7 @@ _LEVELS = (
     _Level(100, 1_400_000),
     _Level(40, 900_000),
     _Level(10, 300_000),
-    _Level(10, 300_000, groups=100),
+    _Level(10, 300_000, groups=100, steps=150),
 )
 
 
@@ -385,7 +386,7 @@ class _Page:
         self._level = level
         self._single = len(named) == 1
         self._detailed = named if len(named) <= MOST_DETAILED else ()
-        self._detail = Detail(max(level.paths // len(named), 10))
+        self._detail = Detail(max(level.paths // len(named), 10), level.steps)
 
     def sections(self) -> list[page.Section]:
         found = [self._page.Section("What was run", self._what())]

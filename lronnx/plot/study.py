@@ -130,9 +130,11 @@ class Group(NamedTuple):
 
 @dataclass(frozen=True)
 class Detail:
-    """How much is drawn of each figure: at most ``paths`` points of single paths; None for all."""
+    """How much is drawn of each figure: at most ``paths`` points of single paths, None for all; and at most ``steps``
+    of a group's distribution function."""
 
     paths: int | None = None
+    steps: int = MOST_STEPS
 
 
 ALL = Detail()
@@ -258,6 +260,7 @@ def distribution(
     curves: list[Mark] = []
     hovers: list[Mark] = []
     single: list[Group] = []
+    coarse = False
     kept: list[tuple[Group, Positions]] = []
     for group in shown:
         positions = np.flatnonzero(group.paths & finite)
@@ -269,7 +272,8 @@ def distribution(
         if not few:
             counts = np.histogram(own, edges)[0]
             histogram += _histogram(group, edges, counts, _counted(group, finite), len(own))
-            steps = spaced(len(own), MOST_STEPS)
+            steps = spaced(len(own), detail.steps)
+            coarse |= MOST_STEPS > detail.steps == len(steps)
             heights = np.concatenate([[0.0], fraction[steps]])
             ends = np.concatenate([[edges[0]], own[steps], [edges[-1]]])
             curves.append(Steps(ends, heights, group.color, _counted(group, finite), group=group.name))
@@ -324,6 +328,7 @@ def distribution(
         if histogram
         else "",
         "A point is a path" + (f"; {left} in between have none." if left else "."),
+        f"For want of room, curves have {detail.steps} steps at most." if coarse else "",
     ]
     return Figure(
         name=name,
