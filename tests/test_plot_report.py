@@ -328,6 +328,16 @@ def test_the_command_writes_a_page(run_folder: Path, browser: Browser, tmp_path:
     assert "node_max_pool2d" in browser.text() or browser.marks("switches-by-layer")[0]["count"] == 6
 
 
+def test_the_command_tells_of_a_page_that_is_too_large(
+    run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "page.html"
+    monkeypatch.setattr(report, "MOST_BYTES", 100_000)
+    notice = "\nNotice: a page is meant to have at most 0.1 MB, and so much cannot be told in less: give fewer runs"
+    assert notice in lronnx_report(run_folder, "-o", target).stderr
+    assert target.stat().st_size > 100_000
+
+
 def test_the_command_writes_every_figure_alone(run_folder: Path, tmp_path: Path) -> None:
     figures = tmp_path / "new" / "figures"
     target = tmp_path / "page.html"

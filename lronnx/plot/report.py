@@ -641,8 +641,8 @@ class _Page:
         blocks: list[page.Block] = [
             self._page.Prose(
                 "Of these paths every region was kept. Open one to see the outputs along it, which layer's units "
-                "switch where, and how wide the regions are. Deviation is from a straight line between the ends of each "
-                "segment."
+                "switch where, and how wide the regions are. Deviation is from a straight line between the ends of "
+                "each segment."
             ),
             self._page.DataTable(columns, rows, "The paths whose outputs deviate most and least"),
         ]
