@@ -743,8 +743,8 @@ def make_report(
         _tell(f"wrote {target}: {len(content) / 1e6:.1f} MB, in {time.monotonic() - begun:.1f} s")
         if len(content) > drawing.MOST_BYTES:
             _tell(
-                f"Notice: a page is meant to have at most {drawing.MOST_BYTES / 1e6:.1f} MB, and so much cannot be told "
-                "in less: give fewer runs, or use --png DIR or --svg DIR"
+                f"Notice: a page is meant to have at most {drawing.MOST_BYTES / 1e6:.1f} MB, and so much cannot be "
+                "told in less: give fewer runs, or use --png DIR or --svg DIR"
             )
     if folders:
         from lronnx.plot import still
