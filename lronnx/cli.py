@@ -782,7 +782,7 @@ def _check_outside(target: Path, option: str) -> None:
     for folder in (resolved, *resolved.parents):
         try:
             manifest = json.loads((folder / run_folder.MANIFEST).read_bytes())
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             continue
         if isinstance(manifest, dict) and {"format", "study"} <= manifest.keys():
             raise InputError(f"{option} {target}: this is inside of the run folder {folder}; write it beside that")

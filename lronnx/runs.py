@@ -33,6 +33,15 @@ MOST_SEGMENTS = 64
 """Up to so many segments of a path, switches are told by segment; of longer ones, by place in a segment only."""
 
 
+UNFINISHED = "The run is not finished: this is about the {done} of its {total} paths that are."
+NO_SWITCHES = "Where on their way units switch, and which, was not recorded in this run."
+NO_EXHIBITS = (
+    "Of no path were all regions kept, so none is shown: lronnx analyze keeps them once all paths are done, unless it "
+    "is called with --exhibits 0, or with a budget of seconds."
+)
+"""Notices of what a run lacks."""
+
+
 @dataclass(frozen=True, eq=False)
 class Exhibit:
     """A path all of whose regions were kept. ``points``: (P, *sample) float64, in the network's input.
@@ -121,7 +130,7 @@ def read(spec: str) -> Run:
             seed = manifest["study"]["walk"].get("seed", 0)
             figures = {"study": manifest["study"], **summary.summarize(parts.batches(), seed=seed)}
         if done < paths:
-            notices.append(f"The run is not finished: this is about the {done} of its {paths} paths that are.")
+            notices.append(UNFINISHED.format(done=done, total=paths))
         per_path["index"] = _indices(parts, done)
         seconds, devices = _times(place, parts, done)
         switches = _switches(parts, manifest, notices)
@@ -321,7 +330,7 @@ def _switches(parts: _Rows, manifest: Mapping[str, Any], notices: list[str]) -> 
                 np.add.at(units[label], found, times)
     if not longest:
         if seen and not manifest["study"]["walk"].get("estimate"):
-            notices.append("Where on their way units switch, and which, was not recorded in this run.")
+            notices.append(NO_SWITCHES)
         return {}
     if longest > MOST_SEGMENTS or len(lengths) > 1:
         places = {label: found.sum(axis=0, keepdims=True) for label, found in places.items()}
@@ -382,10 +391,7 @@ def _exhibits(
             position = int(np.searchsorted(paths["path"], path))
             found.append(Exhibit(path, position, extreme, rank, regions, array))
     if not found and len(paths["path"]) == manifest["paths"]:
-        notices.append(
-            "Of no path were all regions kept, so none is shown: lronnx analyze keeps them once all paths are done, "
-            "unless it is called with --exhibits 0, or with a budget of seconds."
-        )
+        notices.append(NO_EXHIBITS)
     return tuple(found)
 
 

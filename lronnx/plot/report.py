@@ -23,7 +23,7 @@ from lronnx.plot import compare, segment, study
 from lronnx.plot.compare import Comparison, Named
 from lronnx.plot.figures import Figure, Picture
 from lronnx.plot.study import MEASURES, Detail, Group, Layers
-from lronnx.runs import Exhibit, Run
+from lronnx.runs import NO_EXHIBITS, NO_SWITCHES, UNFINISHED, Exhibit, Run
 
 if TYPE_CHECKING:
     from lronnx.plot import page
@@ -461,10 +461,10 @@ class _Page:
                 loud[-1] = f"SELF-CHECK FAILED: do not rely on these figures. {loud[-1]}"
             if run.done < run.total:
                 loud.append(f"UNFINISHED: {run.done} of {run.total} paths are done, and the figures are about these.")
-            quiet = [one for one in run.notices if not one.startswith("The run is not finished")]
+            quiet = [one for one in run.notices if one != UNFINISHED.format(done=run.done, total=run.total)]
             if not run.network and run.done:
                 # What else is missing is so for the same reason.
-                quiet = [one for one in quiet if not one.startswith(("Where on their way", "Of no path"))]
+                quiet = [one for one in quiet if one not in (NO_SWITCHES, NO_EXHIBITS)]
                 quiet.append(
                     "An older version of lronnx made this, and recorded no facts of the network, nor where on their "
                     "way units switch, nor all regions of single paths: analyzing again, to another folder, does."
