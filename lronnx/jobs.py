@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -63,6 +63,10 @@ class Job:
     seed: int = 0
     about: Mapping[str, Any] = field(default_factory=dict)
 
+    def begin(self) -> Walking:
+        """What a worker does its tasks with."""
+        return Walking(self)
+
 
 class Task(NamedTuple):
     """A path to walk: float64 points (P, \\*shape of one sample), P >= 2.
@@ -77,14 +81,15 @@ class Task(NamedTuple):
     regions: bool = False
 
 
-class _Stopped(Exception):
+class StoppedError(Exception):
     """Somebody wants the study to end at once."""
 
 
 class Result(NamedTuple):
     """What a task has brought. ``problem``: why the path could not be walked, '' if it could; then ``rows`` is set.
 
-    ``interrupted``: it was stopped, and nothing is known of the path.
+    ``interrupted``: it was stopped, and nothing is known of the path. ``others``: further tables of rows, where a task
+    brings several.
     """
 
     path: int
@@ -95,6 +100,21 @@ class Result(NamedTuple):
     device: str
     problem: str = ""
     interrupted: bool = False
+    others: tuple[pa.RecordBatch, ...] = ()
+
+
+class Worker(Protocol):
+    """Whatever does tasks."""
+
+    def walk(self, task: Task, stop: Callable[[], Stop] | None = None) -> Result:
+        """Do one task. What cannot be done is told in the result; only a programming error is raised."""
+
+
+class Work(Protocol):
+    """Whatever goes to every worker once: plain data that can be pickled."""
+
+    def begin(self) -> Worker:
+        """What a worker does its tasks with. Raises LronnxError if it cannot begin."""
 
 
 class Walking:
@@ -106,34 +126,32 @@ class Walking:
     def __init__(self, job: Job) -> None:
         self.job = job
         self.network = _load(job)
-        self._worker = f"{socket.gethostname()}:{os.getpid()}"
         self._plan = None if job.estimate is None else estimates.Plan.for_fraction(job.estimate)
 
     def walk(self, task: Task, stop: Callable[[], Stop] | None = None) -> Result:
         """Walk one path. A path that cannot be walked is told in the result; only a programming error is raised."""
+        return told_of(task, self.job.device, partial(self._result, task, stop))
+
+    def _result(self, task: Task, stop: Callable[[], Stop] | None) -> Result:
         begin = time.perf_counter()
-        device = self.job.device
-        try:
-            if self._plan is None:
-                walks, device = self._segments(task, stop)
-                regions = self._regions(walks, task.closed, device) if task.regions else None
-                rows = records.walked(task.path, walks, units=task.units)
-            else:
-                found, device = self._estimates(task, self._plan, stop)
-                rows, regions = records.estimated(task.path, found), None
-        except _Stopped:
-            return Result(task.path, None, None, 0.0, self._worker, device, interrupted=True)
-        except LronnxError as error:
-            return Result(task.path, None, None, 0.0, self._worker, device, str(error))
-        except MemoryError:
-            problem = "out of memory: less --memory, fewer --workers or --precision single need less"
-            return Result(task.path, None, None, 0.0, self._worker, device, problem)
-        return Result(task.path, rows, regions, time.perf_counter() - begin, self._worker, device)
+        if self._plan is None:
+            walks, device = self.segments(task, stop)
+            regions = self._regions(walks, task.closed, device) if task.regions else None
+            rows = records.walked(task.path, walks, units=task.units)
+        else:
+            found, device = self._estimates(task, self._plan, stop)
+            rows, regions = records.estimated(task.path, found), None
+        return Result(task.path, rows, regions, time.perf_counter() - begin, worker_name(), device)
 
     # ---- all of a path
 
-    def _segments(self, task: Task, stop: Callable[[], Stop] | None) -> tuple[list[Walk], str]:
-        """The walks of a path's segments, and the device that they ran on."""
+    def segments(
+        self, task: Task, stop: Callable[[], Stop] | None = None, precision: str | None = None
+    ) -> tuple[list[Walk], str]:
+        """The walks of a path's segments, and the device that they ran on. ``precision``: another than the job's.
+
+        Raises LronnxError if it cannot be walked, and StoppedError if ``stop`` ended it.
+        """
         points = np.concatenate([task.points, task.points[:1]]) if task.closed else task.points
         still = [bool((here == there).all()) for here, there in pairwise(points)]
         budgeted = self.job.max_regions is not None or self.job.max_seconds is not None
@@ -148,13 +166,13 @@ class Walking:
                 # A budget is one of each segment; otherwise those that follow each other are walked together.
                 while not budgeted and last < len(still) and not still[last]:
                     last += 1
-                found = self._walk(points[first : last + 1], stop)
+                found = self._walk(points[first : last + 1], stop, precision)
                 walks += found.segments
                 device = found.device
             first = last
         return walks, device
 
-    def _walk(self, points: Floats, stop: Callable[[], Stop] | None) -> PathWalk:
+    def _walk(self, points: Floats, stop: Callable[[], Stop] | None, precision: str | None = None) -> PathWalk:
         job = self.job
         ends = None if job.max_seconds is None else time.monotonic() + job.max_seconds
 
@@ -168,7 +186,7 @@ class Walking:
         found = self.network.walk_path(
             points,
             engine=job.engine,
-            precision=job.precision,
+            precision=precision or job.precision,
             device=job.device,
             lanes=job.lanes,
             memory=job.memory,
@@ -177,7 +195,7 @@ class Walking:
             lowering=job.lowering,
         )
         if found.partial and stop is not None and stop() is Stop.NOW:
-            raise _Stopped
+            raise StoppedError
         if found.agreement is not None and not found.agreement.ok:
             raise LronnxError("walk and sweep disagree; please report the model")
         if not found.segments or found.segments[0].t[-1] == 0.0:
@@ -235,6 +253,24 @@ class Walking:
 
     def _value(self, point: Floats) -> Floats:
         return self.network.evaluate(point, device=self.job.device, lowering=self.job.lowering)
+
+
+def told_of(task: Task, device: str, work: Callable[[], Result]) -> Result:
+    """The result of a task; of one that was stopped, or that cannot be done, one that says so."""
+    try:
+        return work()
+    except StoppedError:
+        return Result(task.path, None, None, 0.0, worker_name(), device, interrupted=True)
+    except LronnxError as error:
+        return Result(task.path, None, None, 0.0, worker_name(), device, str(error))
+    except MemoryError:
+        problem = "out of memory: less --memory, fewer --workers or --precision single need less"
+        return Result(task.path, None, None, 0.0, worker_name(), device, problem)
+
+
+def worker_name() -> str:
+    """What this process is called in tables of times."""
+    return f"{socket.gethostname()}:{os.getpid()}"
 
 
 def _load(job: Job) -> network.Network:

@@ -221,11 +221,11 @@ class Study:
             place,
             self.identity(),
             paths=len(self.paths),
-            per_part=self._per_part(),
+            per_part=self.per_part(),
             schema=schema,
             keeps_regions=self.settings.regions,
-            environment=_versions() | self._resources(crew),
-            chosen=lambda: {**self.about, "rates": self._rates(), "network": _facts(self.network)},
+            environment=versions() | self.resources(crew),
+            chosen=lambda: {**self.about, "rates": self.rates(), "network": facts(self.network)},
         ) as run:
             for told in run.notices if notice else ():
                 assert notice is not None
@@ -238,7 +238,7 @@ class Study:
             run.flush()
             figures = None
             if run.complete:
-                figures = self._sum_up(run)
+                figures = self.sum_up(run)
                 run.finish(figures)
                 self._exhibits(run, crew, exhibits, stop, notice or (lambda text: None))
             return Ended(
@@ -253,7 +253,8 @@ class Study:
                 shown=place.shown,
             )
 
-    def _resources(self, crew: Crew) -> dict[str, str]:
+    def resources(self, crew: Crew) -> dict[str, str]:
+        """What may change while a run lasts, as it is now."""
         told = {name: str(getattr(self.settings, name)) for name in RESOURCES}
         if crew.scheduler is None:
             # What it comes to on this machine.
@@ -304,8 +305,8 @@ class Study:
                 except LronnxError as error:
                     failed[number] = str(error)
                     continue
-                origins[number] = self._origin(path)
-                yield Task(number, path.points, path.closed, self._keeps_units(number), self.settings.regions)
+                origins[number] = self.origin(path)
+                yield Task(number, path.points, path.closed, self.keeps_units(number), self.settings.regions)
 
         workers = self._workers(crew, run.manifest["chosen"]["rates"], len(self.paths) - before, stop)
         try:
@@ -317,7 +318,7 @@ class Study:
                         failed[result.path] = result.problem
                     else:
                         assert result.rows is not None
-                        run.add(_outcome(result, origin))
+                        run.add(outcome(result, origin))
                         regions += self._regions(result.rows)
                 if progress is not None:
                     progress(Progress(len(run.done), before, len(self.paths), regions, len(failed)))
@@ -327,7 +328,7 @@ class Study:
             workers.close()
 
     def _workers(self, crew: Crew, rates: Any, remaining: int, stop: Callable[[], Stop]) -> Workers:
-        job = self._job(rates)
+        job = self.job(rates)
         if crew.scheduler is not None or crew.local:
             from lronnx.cluster import Dask
 
@@ -340,7 +341,8 @@ class Study:
         count = min(1 if alone else crew.workers or session.cores(), remaining)
         return Here(job, stop) if count == 1 else Processes(job, count, stop)
 
-    def _job(self, rates: Any) -> Job:
+    def job(self, rates: Any) -> Job:
+        """How a worker walks the paths. ``rates``: as from :meth:`rates`."""
         network = self.network
         settings = asdict(self.settings)
         # These are about single paths.
@@ -362,7 +364,7 @@ class Study:
             **settings,
         )
 
-    def _keeps_units(self, path: int) -> bool:
+    def keeps_units(self, path: int) -> bool:
         """Whether a path is one of those, spread evenly, whose rows tell of single units."""
         count, kept = len(self.paths), self.settings.units
         return path * kept // count != (path - 1) * kept // count
@@ -423,13 +425,13 @@ class Study:
             told = ", ".join(map(str, missing))
             notice(f"the regions of these paths are not kept for pictures: {told}; the same command makes up for it")
 
-    def _rates(self) -> dict[str, list[float]] | None:
+    def rates(self) -> dict[str, list[float]] | None:
         """By what convolutions are lowered on every worker, None if there is nothing to choose."""
         if not self.network.lowers:
             return None
         return {kind: list(numbers) for kind, numbers in calibration.rates().seconds.items()}
 
-    def _per_part(self) -> int:
+    def per_part(self) -> int:
         """How many paths share a part."""
         row = 400 + 40 * self.network.outputs * (4 if self.settings.estimate is not None else 1)
         count = len(self.paths)
@@ -444,7 +446,7 @@ class Study:
                 break
         return int(np.clip(_PART_BYTES // (row * longest), 1, _PART_PATHS))
 
-    def _origin(self, path: Path) -> dict[str, Any]:
+    def origin(self, path: Path) -> dict[str, Any]:
         """What :data:`lronnx.records.ORIGIN` says of a path."""
         told: dict[str, Any] = dict.fromkeys((one.name for one in records.ORIGIN), None) | {"split": ""}
         data = self.data
@@ -468,7 +470,8 @@ class Study:
         name = "regions" if self.settings.estimate is None else "breakpoints_seen"
         return int(rows.column(name).to_numpy().sum())
 
-    def _sum_up(self, run: RunFolder) -> dict[str, Any]:
+    def sum_up(self, run: RunFolder) -> dict[str, Any]:
+        """The summary of a run that is complete."""
         return {
             "study": run.manifest["study"],
             **summary.summarize(run.rows(), seed=self.settings.seed),
@@ -629,7 +632,8 @@ def _hash_of_file(spec: str) -> str:
     return hashlib.sha256(path.read_bytes() + (key or "").encode()).hexdigest()
 
 
-def _outcome(result: Result, origin: Mapping[str, Any]) -> Outcome:
+def outcome(result: Result, origin: Mapping[str, Any]) -> Outcome:
+    """What a run folder keeps of a path that was walked. ``origin``: as from :meth:`Study.origin`."""
     assert result.rows is not None
     told = {"path": result.path, "seconds": result.seconds, "worker": result.worker, "device": result.device}
     times = pa.RecordBatch.from_pylist([told], records.TIMES)
@@ -652,7 +656,7 @@ def _selection(data: Dataset) -> dict[str, Any]:
     return {"kind": data.kind, "sha256": data.fingerprint, "samples": counts, "samples_sha256": chosen.hexdigest()}
 
 
-def _facts(network: Network) -> dict[str, Any]:
+def facts(network: Network) -> dict[str, Any]:
     """JSON of what a report tells of a network, so that it needs neither the model nor onnxruntime."""
     return {
         "units": network.units,
@@ -676,7 +680,8 @@ def _facts(network: Network) -> dict[str, Any]:
     }
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Of what computes, JSON to be recorded."""
     return {
         "lronnx": __version__,
         "onnxruntime": session.RUNTIME_VERSION,

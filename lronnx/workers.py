@@ -23,7 +23,7 @@ from typing import Any, Protocol
 
 from lronnx import session
 from lronnx.errors import LronnxError
-from lronnx.jobs import Job, Result, Task, Walking
+from lronnx.jobs import Result, Task, Work, Worker
 from lronnx.walker import Stop
 
 TICK = 0.25
@@ -52,8 +52,8 @@ class Workers(Protocol):
 class Here:
     """This process, one path after another. ``stop``: asked while it walks."""
 
-    def __init__(self, job: Job, stop: Callable[[], Stop] | None = None) -> None:
-        self._walking = Walking(job)
+    def __init__(self, job: Work, stop: Callable[[], Stop] | None = None) -> None:
+        self._walking = job.begin()
         self._stop = stop
 
     def results(self, tasks: Iterable[Task]) -> Iterator[Result | None]:
@@ -128,7 +128,7 @@ class Processes:
     imports it.
     """
 
-    def __init__(self, job: Job, count: int, stop: Callable[[], Stop] | None = None) -> None:
+    def __init__(self, job: Work, count: int, stop: Callable[[], Stop] | None = None) -> None:
         self._job = job
         self._count = count
         self._stop = stop or (lambda: Stop.NO)
@@ -237,7 +237,7 @@ def _cause(code: int | None) -> str:
     return f"with exit code {code}"
 
 
-def _walk(walking: Walking, task: Task, stop: Callable[[], Stop] | None = None) -> Result:
+def _walk(walking: Worker, task: Task, stop: Callable[[], Stop] | None = None) -> Result:
     """A path's result; that of a fault in the program, too, is one that tells of it."""
     try:
         return walking.walk(task, stop)
@@ -252,7 +252,7 @@ def _work(pipe: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     session.keep_freed_memory()
     try:
-        job: Job = pipe.recv()
+        job: Work = pipe.recv()
     except EOFError:
         return
     tasks: queue.SimpleQueue[Task] = queue.SimpleQueue()
@@ -268,7 +268,7 @@ def _work(pipe: Connection) -> None:
     # Listening all the time keeps the other side from waiting until a long path is done.
     threading.Thread(target=listen, daemon=True).start()
     try:
-        walking = Walking(job)
+        walking = job.begin()
     except LronnxError as error:
         pipe.send(error)
         return

@@ -838,8 +838,8 @@ def test_parts_of_long_polylines_are_smaller(tmp_path: Path) -> None:
     np.save(tmp_path / "long.npy", np.random.default_rng(0).random((3, 500, 1, 8, 8)))
     network = lronnx.load(MODEL)
     long = study.plan(network, str(tmp_path / "long.npy"), "file")
-    assert 1 <= long._per_part() < 30
-    assert study_of()._per_part() == 256
+    assert 1 <= long.per_part() < 30
+    assert study_of().per_part() == 256
 
 
 def test_a_model_that_changes_on_the_way(tmp_path: Path) -> None:
