@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
 from rich import box
@@ -93,9 +93,9 @@ def walk_report(
 ) -> list[RenderableType]:
     """The figures of a run. ``title``: what was walked; ``analysed``: which input and output;
     ``operators``: operator names by node label."""
-    parts: list[RenderableType] = [_paragraph(clean(title), clean(analysed))]
+    parts: list[RenderableType] = [paragraph(clean(title), clean(analysed))]
     parts.append(
-        _paragraph(
+        paragraph(
             "A region is a stretch of the way on which no unit (one ReLU, one pooling window) switches: there the "
             "network is a single affine function."
         )
@@ -119,7 +119,7 @@ def inspect_report(inspection: Inspection) -> list[RenderableType]:
         heading.add_row(name, Text(clean(text)))
 
     lowered = any(node.lowering for node in inspection.nodes)
-    nodes = _table("#", "node", "operator", "output shape", "kind", "units", *(["lowering"] if lowered else []))
+    nodes = empty_table("#", "node", "operator", "output shape", "kind", "units", *(["lowering"] if lowered else []))
     for column in (0, 5):
         nodes.columns[column].justify = "right"
         nodes.columns[column].no_wrap = True
@@ -163,13 +163,13 @@ def summary_report(
     totals = summary["totals"]
     parts: list[RenderableType] = []
     if titles:
-        parts.append(_paragraph(*(clean(title) for title in titles)))
+        parts.append(paragraph(*(clean(title) for title in titles)))
     told = study_warnings(summary)
     check = totals["self_check"]
     failed = [] if check["ok"] else [told.pop()]
-    parts += [Text(_wrapped(text), style="bold yellow") for text in told]
+    parts += [Text(wrapped(text), style="bold yellow") for text in told]
     parts.append(_totals(summary))
-    parts += [Text(_wrapped(text), style="bold red") for text in failed]
+    parts += [Text(wrapped(text), style="bold red") for text in failed]
     if not totals["paths"]:
         return parts
     nodes = totals.get("switches_by_node")
@@ -257,12 +257,16 @@ def walk_figures(
 
 
 def _figures(path: PathWalk) -> Table:
+    return figure_table(walk_figures(path))
+
+
+def figure_table(rows: Iterable[tuple[str, str | Text, str]]) -> Table:
     """Figure, number, meaning: short enough for a line of 80 columns each."""
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
     table.add_column(no_wrap=True)
     table.add_column(justify="right", no_wrap=True, style="bold")
     table.add_column(style="dim")
-    for name, figure, meaning in walk_figures(path):
+    for name, figure, meaning in rows:
         table.add_row(name, figure, clean(meaning))
     return table
 
@@ -314,7 +318,7 @@ def _switches(path: PathWalk, operators: Mapping[str, str]) -> RenderableType:
 
 def _node_table(switches: Mapping[str, int], total: int, operators: Mapping[str, str]) -> RenderableType:
     """The nodes whose units switch most often. ``switches``: by node, most first; ``total``: of all nodes."""
-    table = _table(*NODE_COLUMNS)
+    table = empty_table(*NODE_COLUMNS)
     for column in (2, 3):
         table.columns[column].justify = "right"
         table.columns[column].no_wrap = True
@@ -344,7 +348,7 @@ def node_rows(
 
 
 def _segments(path: PathWalk) -> RenderableType:
-    table = _table(*SEGMENT_COLUMNS)
+    table = empty_table(*SEGMENT_COLUMNS)
     for column in table.columns[:-1]:
         column.justify = "right"
     for row in segment_rows(path, TOP_SEGMENTS):
@@ -438,7 +442,7 @@ def study_warnings(summary: Mapping[str, Any]) -> list[str]:
 
 def _measures(summary: Mapping[str, Any]) -> RenderableType:
     """Every measure over all paths, and what there is to know about them."""
-    table = _table(*measure_columns(summary))
+    table = empty_table(*measure_columns(summary))
     for column in table.columns:
         # Where numbers are so long that the table does not fit, the interval takes two lines.
         column.no_wrap = column is not table.columns[2]
@@ -446,7 +450,7 @@ def _measures(summary: Mapping[str, Any]) -> RenderableType:
         column.justify = "right"
     for row in measure_rows(summary):
         table.add_row(*row)
-    return Group(table, Text(), Text(_wrapped(*measure_notes(summary)), style="dim"))
+    return Group(table, Text(), Text(wrapped(*measure_notes(summary)), style="dim"))
 
 
 def measure_columns(summary: Mapping[str, Any]) -> tuple[str, ...]:
@@ -504,7 +508,7 @@ def _group_table(summary: Mapping[str, Any]) -> RenderableType | None:
     sections = group_rows(summary, names, TOP_CLASSES)
     if not sections:
         return None
-    table = _table("mean over the paths of", "paths", *(_GROUP_MEASURES[name] for name in names))
+    table = empty_table("mean over the paths of", "paths", *(_GROUP_MEASURES[name] for name in names))
     for column in table.columns[1:]:
         column.justify = "right"
         column.no_wrap = True
@@ -539,7 +543,7 @@ def _test_table(summary: Mapping[str, Any]) -> RenderableType | None:
     sections = test_rows(summary, TOP_TESTS, TOP_CLASS_TESTS)
     if not sections:
         return None
-    table = _table(*test_columns(summary))
+    table = empty_table(*test_columns(summary))
     table.columns[0].no_wrap = True
     for column in table.columns[2:]:
         column.justify = "right"
@@ -552,7 +556,7 @@ def _test_table(summary: Mapping[str, Any]) -> RenderableType | None:
     left = len(summary["tests"]) - sum(map(len, sections))
     if left:
         lines.append(f"These are the clearest of each kind; the summary lists {left} more.")
-    return Group(table, Text(), Text(_wrapped(*lines), style="dim"))
+    return Group(table, Text(), Text(wrapped(*lines), style="dim"))
 
 
 TESTS_NOTE = (
@@ -652,17 +656,22 @@ def number(figure: float | None) -> str:
     return "-" if figure is None or not math.isfinite(figure) else f"{figure:.6g}"
 
 
-def _table(*columns: str) -> Table:
+def empty_table(*columns: str) -> Table:
+    """An empty table with these columns."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), show_edge=False)
     for column in columns:
         table.add_column(column, overflow="fold")
     return table
 
 
-def _paragraph(*lines: str) -> Text:
+def paragraph(*lines: str) -> Text:
     """Text broken between words at 80 columns, the same on a terminal and in a file; long words stay whole."""
-    return Text(_wrapped(*lines))
+    return Text(wrapped(*lines))
 
 
-def _wrapped(*lines: str) -> str:
-    return "\n".join(textwrap.fill(line, 80, break_long_words=False, break_on_hyphens=False) for line in lines)
+def wrapped(*lines: str, indent: str = "") -> str:
+    """Lines broken between words at 80 columns, what is broken off behind ``indent``."""
+    return "\n".join(
+        textwrap.fill(line, 80, break_long_words=False, break_on_hyphens=False, subsequent_indent=indent)
+        for line in lines
+    )

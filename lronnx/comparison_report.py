@@ -1,0 +1,252 @@
+"""What people read of a comparison: verdicts, their evidence and paired measures as text. Computes nothing.
+
+Everything is about the object that :func:`lronnx.side_by_side.summed_up` makes. Pages show the same sentences and rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from lronnx import report
+from lronnx.report import clean, interval, interval_text, number, shape_text, short
+
+TOP_NODES = 6
+"""Nodes of unmatched switches, and of correspondences, that are named at most."""
+
+_STYLES = {"identical regions": "bold green", "same function, different units": "bold yellow", "different": "bold red"}
+
+
+def comparison_report(result: Mapping[str, Any]) -> list[RenderableType]:
+    """A comparison of two or more networks."""
+    parts: list[RenderableType] = [report.paragraph(heading(result)), _models(result)]
+    for pair in result["pairs"]:
+        title = f"{clean(label(result, pair['other']))} against {clean(label(result, pair['first']))}: "
+        parts.append(
+            Text.assemble(
+                title,
+                (pair["verdict"], _STYLES[pair["verdict"]]),
+                "\n",
+                report.wrapped(verdict_text(pair, result["paths"])),
+            )
+        )
+        parts.append(_evidence(result, pair))
+    parts += [report.paragraph("Measures, per path:"), _means(result)]
+    for pair in result["pairs"]:
+        if shows_differences(pair):
+            parts.append(_paired(result, pair))
+    return parts
+
+
+def heading(result: Mapping[str, Any]) -> str:
+    """What was compared, on what."""
+    paths, segments = result["paths"], result["segments"]
+    return (
+        f"{len(result['models'])} models on {_count(paths, 'path')}, {_count(segments, 'segment')}, of length "
+        f"{number(result['length'])} in the input of the first"
+    )
+
+
+def label(result: Mapping[str, Any], which: int) -> str:
+    """What to call a model, by its number."""
+    return str(result["models"][which - 1]["label"])
+
+
+def model_text(model: Mapping[str, Any], count: Callable[[int], str] = str) -> str:
+    """Which function of a model was walked."""
+    outputs = model["outputs"]
+    return (
+        f"input '{model['input']}' ({shape_text(model['input_shape'])}), output '{model['output']}' "
+        f"({count(outputs)} number{'' if outputs == 1 else 's'}), {count(model['units'])} units"
+    )
+
+
+def verdict_text(pair: Mapping[str, Any], paths: int) -> str:
+    """What a verdict says, in a sentence or two, and no more than was found."""
+    where = "On this path" if paths == 1 else f"On these {paths} paths"
+    if pair["verdict"] == "different":
+        parted = pair["paths_parted"]
+        of = "" if paths == 1 else f" on {parted} of them" if parted < paths else " on all of them"
+        text = f"{where} the outputs differ by more than rounding explains{of}."
+        if pair["one_to_one"]:
+            text += " All the same, their activation regions correspond one to one: the same units switch."
+        return text
+    why = {
+        "double": "their outputs differ by no more than rounding in double precision",
+        "float32": "their outputs differ by no more than rounding of numbers stored in float32 explains",
+    }[pair["rounding"]]
+    text = f"{where} both are the same function: {why}."
+    if pair["verdict"] == "identical regions":
+        return text + " Their activation regions correspond one to one."
+    return text + " But not the same units switch: it is computed in another way."
+
+
+def evidence_rows(result: Mapping[str, Any], pair: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """The evidence of a verdict: the name of each figure, the figure, and what it means."""
+    at, parts = pair["largest_at"], pair["parts_at"]
+    rows = [
+        (
+            "largest difference",
+            _tiny(pair["largest_difference"]),
+            "outputs are equal everywhere" if at is None else f"{place_text(result, at)}: {_values(at)}",
+        ),
+        ("rounding explains", _tiny(pair["allowed"]), f"of that output; the largest of all is {number(pair['size'])}"),
+    ]
+    if pair["verdict"] == "different" and parts is not None:
+        rows.append(("parts from", number(parts["t"]), f"in t: {place_text(result, parts)}: {_values(parts)}"))
+    rows.append(("mean difference", _tiny(pair["mean_difference"]), "along the paths, norm over the outputs"))
+    breakpoints, switches, matched = pair["breakpoints"], pair["switches"], pair["matched_switches"]
+    rows.append(("breakpoints", _two(breakpoints), f"{pair['union_breakpoints']} in the union of both"))
+    told = f"{matched} of one stand for {matched} of the other"
+    if pair["grazing"] != [0, 0]:
+        told += f"; {_two(pair['grazing'])} more are rounding at a kink"
+    rows.append(("unit switches", _two(switches), told))
+    if matched:
+        rows.append(
+            (
+                "moved by",
+                _tiny(pair["median_move"]),
+                f"in t, the median of switches that match; at most {_tiny(pair['largest_move'])}",
+            )
+        )
+    for which, nodes in zip(("first", "other"), pair["unmatched_by_node"], strict=True):
+        if nodes:
+            whose = label(result, pair[which])
+            rows.append((f"only in {pair[which]}", str(sum(nodes.values())), f"{whose}: {nodes_text(nodes)}"))
+    return rows
+
+
+def nodes_text(nodes: Mapping[str, int]) -> str:
+    """Nodes with their numbers of switches, most first."""
+    named = sorted(nodes.items(), key=lambda entry: -entry[1])
+    told = ", ".join(f"{node} {count}" for node, count in named[:TOP_NODES])
+    left = len(named) - TOP_NODES
+    return told + (f" and {_count(left, 'more node')}" if left > 0 else "")
+
+
+def node_pairs(pair: Mapping[str, Any]) -> list[tuple[str, str, int]]:
+    """Which node of the other network has the switches that stand for a node's of the first: with how many, most first.
+
+    Nodes that share a switch or two with others by chance are left out: of each only where most of its switches are.
+    """
+    rows = []
+    for node, others in pair["nodes"].items():
+        name, count = max(others.items(), key=lambda entry: entry[1])
+        rows.append((node, name, count))
+    return sorted(rows, key=lambda row: -row[2])
+
+
+def place_text(result: Mapping[str, Any], at: Mapping[str, Any]) -> str:
+    """A place on the paths, and an output."""
+    where = f"t = {number(at['t'])}"
+    if result["segments"] > result["paths"]:
+        where += f" of segment {at['segment']}"
+    if result["paths"] > 1:
+        where += f" of path {at['path']}"
+    return f"output {at['output']} at {where}"
+
+
+def shows_differences(pair: Mapping[str, Any]) -> bool:
+    """Whether differences between the measures of two networks are their own, and not rounding."""
+    return bool(pair["verdict"] != "identical regions")
+
+
+PAIRED_COLUMNS = ("measure", "difference", "95 % interval", "ratio", "d_z", "larger in")
+
+
+def paired_rows(pair: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """Of every measure, how the other network differs from the first, path by path: see :data:`PAIRED_COLUMNS`."""
+    rows = []
+    for name, figures in pair["measures"].items():
+        if not figures["count"]:
+            continue
+        share = figures["larger"]
+        rows.append(
+            (
+                report.MEASURES[name],
+                _signed(figures["difference"]),
+                interval_text(interval(figures)),
+                short(figures["ratio"]),
+                "-" if figures["count"] < report.FEW else short(figures["standardized"]),
+                f"{100 * share:.3g} %",
+            )
+        )
+    return rows
+
+
+def paired_notes(pair: Mapping[str, Any]) -> list[str]:
+    """What the columns of :func:`paired_rows` mean."""
+    count = max((figures["count"] for figures in pair["measures"].values()), default=0)
+    told = "Difference: the mean over the paths of the other's minus the first's"
+    if count >= report.FEW:
+        told += "; d_z: that mean in standard deviations of the differences"
+    else:
+        told += f"; of fewer than {report.FEW} paths no interval is told"
+    return [f"{told}; larger in: the share of paths on which it is larger, ties counting half."]
+
+
+def mean_rows(result: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """Of every measure, the mean over the paths of each model."""
+    names = result["models"][0]["measures"]
+    return [
+        (report.MEASURES[name], *(short(model["measures"][name]["mean"]) for model in result["models"]))
+        for name in names
+        if any(model["measures"][name]["mean"] is not None for model in result["models"])
+    ]
+
+
+def _models(result: Mapping[str, Any]) -> Text:
+    lines = []
+    for model in result["models"]:
+        lines.append(f"{model['number']}  {clean(model['label'])}: {clean(model_text(model))}")
+        lines += [f"   {clean(told)}" for told in model["matched"]]
+    return Text("\n".join(report.wrapped(line, indent="   ") for line in lines))
+
+
+def _evidence(result: Mapping[str, Any], pair: Mapping[str, Any]) -> RenderableType:
+    return report.figure_table(
+        [(name, figure, clean(meaning)) for name, figure, meaning in evidence_rows(result, pair)]
+    )
+
+
+def _means(result: Mapping[str, Any]) -> RenderableType:
+    table = report.empty_table("mean of", *(f"{model['number']}" for model in result["models"]))
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for row in mean_rows(result):
+        table.add_row(*row)
+    return table
+
+
+def _paired(result: Mapping[str, Any], pair: Mapping[str, Any]) -> RenderableType:
+    table = report.empty_table(f"{pair['other']} minus {pair['first']}", *PAIRED_COLUMNS[1:])
+    for column in table.columns[1:]:
+        column.justify = "right"
+        column.no_wrap = True
+    for row in paired_rows(pair):
+        table.add_row(*row)
+    return Group(table, report.paragraph(*paired_notes(pair)))
+
+
+def _values(at: Mapping[str, Any]) -> str:
+    return f"{number(at['first'])} and {number(at['other'])}"
+
+
+def _two(counts: Sequence[int]) -> str:
+    return f"{counts[0]} and {counts[1]}" if counts[0] != counts[1] else f"{counts[0]} each"
+
+
+def _tiny(figure: float | None) -> str:
+    """Two digits: of differences only the size matters."""
+    return "-" if figure is None else "0" if figure == 0.0 else f"{figure:.2g}"
+
+
+def _signed(figure: float | None) -> str:
+    return "-" if figure is None else "0" if figure == 0.0 else f"{'+' if figure > 0 else ''}{short(figure)}"
+
+
+def _count(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
