@@ -1,0 +1,252 @@
+"""Two piecewise-affine functions compared exactly along one path.
+
+Between neighbouring edges of the union of both walks' regions the two functions are affine, and so is their
+difference: its largest absolute value is attained at an edge, the place where it first exceeds a bound is the solution
+of a linear equation, and the integral of its absolute value has a closed form. Nothing is sampled.
+
+What is left to judge is how large a difference rounding explains, at two levels.
+
+*double*: both networks hold the same numbers, and are computed in another order. Outputs of a network are then apart by
+no more than :data:`lronnx.network.ROUNDING` of the largest output, places in t by :data:`lronnx.crossing.SAME_T`, the
+definition's own resolution, which is worth that times the slope.
+
+*float32*: one network holds numbers that were computed from the other's and rounded to single precision (BatchNorm
+folded into weights, layers rescaled, nodes fused). By how much that changes outputs depends on the network: how much
+it cancels, and how steep it is. It is measured: the first network, walked in single precision, is a network with as
+many roundings. What its outputs move by, times :data:`SINGLE_FACTOR`, is what rounding explains.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+
+from lronnx import metrics
+from lronnx.agreement import TOLERANCES
+from lronnx.correspondence import Correspondence, correspond, moves
+from lronnx.crossing import SAME_T, cluster
+from lronnx.errors import InputError
+from lronnx.network import ROUNDING, SwitchingNode
+from lronnx.regions import Floats, Walk
+
+SINGLE_FACTOR = 4.0
+SINGLE_FLOOR = 8 * float(np.finfo(np.float32).eps)
+MOVE_FACTOR = 4.0
+GROSS = 0.1
+
+
+class Verdict(StrEnum):
+    """What two networks have in common on a path.
+
+    ``IDENTICAL``: the same function, up to rounding, and units that correspond one to one, so the same regions.
+    ``SAME``: the same function, but some units have no counterpart. ``DIFFERENT``: another function.
+    """
+
+    IDENTICAL = "identical regions"
+    SAME = "same function, different units"
+    DIFFERENT = "different"
+
+
+@dataclass(frozen=True)
+class Place:
+    """A place on a path, and what one output is there: ``first`` in the first network, ``other`` in the other."""
+
+    segment: int
+    t: float
+    output: int
+    first: float
+    other: float
+
+
+@dataclass(frozen=True, eq=False)
+class PathComparison:
+    """Two networks, m outputs each, compared on a path; of partial walks, on what both have walked.
+
+    ``rounding``: ``double`` or ``float32``, whichever explains the differences of values; None if nothing does.
+    ``breakpoints``: of both; ``union_breakpoints``: of both together, those closer than 1e-12 in t being one.
+    ``largest_difference``: the largest ``|f_A - f_B|`` of any output anywhere, and ``largest_at``, where it is (the
+    first such place); None if there is no difference. ``size``: the largest absolute output of both.
+    ``allowed``: (m,) what rounding explains. ``parts_at``: the first place at which an output differs by more: there it
+    differs by exactly that much, unless it is the start of a segment. ``difference_integral``: (m,)
+    ``integral |f_A - f_B|`` over the length, in output times input of the first network; ``length``: that of the part
+    that was compared.
+    """
+
+    verdict: Verdict
+    rounding: str | None
+    breakpoints: tuple[int, int]
+    union_breakpoints: int
+    largest_difference: float
+    largest_at: Place | None
+    size: float
+    allowed: Floats
+    parts_at: Place | None
+    difference_integral: Floats
+    length: float
+    correspondence: Correspondence
+    partial: bool
+
+
+@dataclass(frozen=True, eq=False)
+class _Union:
+    """Both functions at the U edges of the union of their regions on one segment: (U,), (U, m), (U, m)."""
+
+    t: Floats
+    first: Floats
+    other: Floats
+
+    @property
+    def gap(self) -> Floats:
+        return np.asarray(self.first - self.other)
+
+    def place(self, segment: int, t: float, output: int) -> Place:
+        at = np.array([t])
+        values = [float(_interpolated(self.t, v[:, [output]], at)[0, 0]) for v in (self.first, self.other)]
+        return Place(segment, t, output, values[0], values[1])
+
+
+def union(first: Walk, other: Walk) -> tuple[Floats, Floats, Floats]:
+    """Both functions at the U edges of the union of their regions: t (U,), outputs of both (U, m).
+
+    Breakpoints closer than 1e-12 in t are one. Values are those of each walk's own affine pieces. It ends where the
+    shorter of two partial walks does.
+    """
+    end = min(float(first.t[-1]), float(other.t[-1]))
+    inner = np.sort(np.concatenate([walk.t[1:-1] for walk in (first, other)]))
+    inner = inner[inner < end]
+    inner = inner[np.unique(cluster(inner), return_index=True)[1]]
+    t = np.concatenate([[0.0], inner, [end]]) if end > 0.0 else np.zeros(1)
+    return t, _interpolated(first.t, first.values, t), _interpolated(other.t, other.values, t)
+
+
+def _interpolated(edges: Floats, values: Floats, t: Floats) -> Floats:
+    """(U, m) a function that is affine between edges, where it has the values (R+1, m), at places in between."""
+    if len(edges) < 2:
+        return np.repeat(values[:1], len(t), axis=0)
+    region = np.clip(np.searchsorted(edges, t, side="right") - 1, 0, len(edges) - 2)
+    share = ((t - edges[region]) / (edges[region + 1] - edges[region]))[:, None]
+    return np.asarray((1.0 - share) * values[region] + share * values[region + 1])
+
+
+def compare_walks(
+    first: Sequence[Walk],
+    other: Sequence[Walk],
+    *,
+    nodes: tuple[Sequence[SwitchingNode], Sequence[SwitchingNode]],
+    single: Callable[[], Sequence[Walk]] | None = None,
+) -> PathComparison:
+    """Compare two networks' walks of the same path, a walk per segment, the other's outputs in the first's order.
+
+    ``nodes``: both networks' switching nodes. ``single``: walks the same path with the first network in single
+    precision; asked only if rounding in double precision does not explain the differences, and these are not gross from
+    the start. Without it nothing is explained by ``float32``.
+
+    Raises InputError if the walks have different numbers of outputs, or if there is none.
+    """
+    if not first or not other:
+        raise InputError("there is no segment to compare: a walk of the path is empty")
+    outputs = {walk.outputs for walk in (*first, *other)}
+    if len(outputs) > 1:
+        raise InputError(
+            f"the networks have {first[0].outputs} and {other[0].outputs} outputs: they cannot be compared"
+        )
+    unions = [_Union(*union(a, b)) for a, b in zip(first, other, strict=False)]
+    size = max(max(np.abs(u.first).max(initial=0.0), np.abs(u.other).max(initial=0.0)) for u in unions)
+    largest, largest_at = _largest(unions)
+    rounding, allowed, tolerance = _explained(first, other, unions, float(size), single)
+    parts_at = _first_above(unions, allowed)
+    correspondence = correspond(first, other, nodes, tolerance=tolerance, moved=rounding is None)
+    if rounding is None:
+        verdict = Verdict.DIFFERENT
+    else:
+        verdict = Verdict.IDENTICAL if correspondence.one_to_one else Verdict.SAME
+    lengths = [walk.length for walk in first]
+    integrals = [
+        length * metrics.deviation_integrals(u.t, u.gap).sum(axis=0) for length, u in zip(lengths, unions, strict=False)
+    ]
+    ends = [float(u.t[-1]) for u in unions]
+    return PathComparison(
+        verdict=verdict,
+        rounding=rounding,
+        breakpoints=(_breakpoints(first, ends), _breakpoints(other, ends)),
+        union_breakpoints=sum(max(len(u.t) - 2, 0) for u in unions),
+        largest_difference=largest,
+        largest_at=largest_at,
+        size=float(size),
+        allowed=allowed,
+        parts_at=parts_at,
+        difference_integral=np.asarray(np.sum(integrals, axis=0)),
+        length=math.fsum(length * end for length, end in zip(lengths, ends, strict=False)),
+        correspondence=correspondence,
+        partial=len(first) != len(other) or any(walk.partial for walk in (*first, *other)),
+    )
+
+
+def _breakpoints(walks: Sequence[Walk], ends: Sequence[float]) -> int:
+    """Breakpoints in front of the ends."""
+    return sum(int((walk.t[1:-1] < end).sum()) for walk, end in zip(walks, ends, strict=False))
+
+
+def _largest(unions: Sequence[_Union]) -> tuple[float, Place | None]:
+    """The largest difference, and the first place where it is."""
+    largest, place = 0.0, None
+    for segment, one in enumerate(unions):
+        gap = np.abs(one.gap)
+        if gap.size and gap.max() > largest:
+            edge, output = np.unravel_index(int(gap.argmax()), gap.shape)
+            largest = float(gap[edge, output])
+            place = Place(
+                segment, float(one.t[edge]), int(output), float(one.first[edge, output]), float(one.other[edge, output])
+            )
+    return largest, place
+
+
+def _first_above(unions: Sequence[_Union], allowed: Floats) -> Place | None:
+    """The first place at which an output differs by more than allowed; of several outputs the first."""
+    for segment, one in enumerate(unions):
+        gap = one.gap
+        above = np.abs(gap) > allowed
+        edges = np.flatnonzero(above.any(axis=1))
+        if not len(edges):
+            continue
+        edge = int(edges[0])
+        if edge == 0:
+            return one.place(segment, 0.0, int(above[0].argmax()))
+        outputs = np.flatnonzero(above[edge])
+        before, after = gap[edge - 1, outputs], gap[edge, outputs]
+        share = (np.sign(after) * allowed[outputs] - before) / (after - before)
+        number = int(share.argmin())
+        t = one.t[edge - 1] + np.clip(share[number], 0.0, 1.0) * (one.t[edge] - one.t[edge - 1])
+        return one.place(segment, float(t), int(outputs[number]))
+    return None
+
+
+def _explained(
+    first: Sequence[Walk],
+    other: Sequence[Walk],
+    unions: Sequence[_Union],
+    size: float,
+    single: Callable[[], Sequence[Walk]] | None,
+) -> tuple[str | None, Floats, float]:
+    """Which rounding explains the differences, what it explains of each output (m,), and of a place in t."""
+    difference = np.max([np.abs(u.gap).max(axis=0) for u in unions], axis=0)
+    slopes = np.max([np.abs(walk.slopes).max(axis=0, initial=0.0) for walk in (*first, *other)], axis=0)
+    double = ROUNDING["float64"] * size + SAME_T * slopes
+    close = TOLERANCES["double"]
+    if (difference <= double).all():
+        return "double", double, close
+    if single is None or np.abs(unions[0].gap[0]).max(initial=0.0) > GROSS * size:
+        return None, double, close
+    yardstick = single()
+    wander = np.max(
+        [np.abs(_Union(*union(a, b)).gap).max(axis=0) for a, b in zip(first, yardstick, strict=False)], axis=0
+    )
+    sizes = np.max([np.maximum(np.abs(u.first), np.abs(u.other)).max(axis=0) for u in unions], axis=0)
+    allowed = np.maximum(SINGLE_FACTOR * wander + SINGLE_FLOOR * sizes, double)
+    if (difference <= allowed).all():
+        return "float32", allowed, max(close, MOVE_FACTOR * float(moves(first, yardstick).max(initial=0.0)))
+    return None, allowed, close
