@@ -45,7 +45,7 @@ def export_onnx(
         raise ValueError(f"the sample needs two rows or more to keep the batch dynamic, not {len(sample)}")
     if module.training:
         raise ValueError("the module is in training mode; call module.eval() before exporting it")
-    with _quiet():
+    with quiet():
         program = torch.onnx.export(
             module,
             (sample,),
@@ -81,7 +81,7 @@ def _properties(metadata: Mapping[str, Any]) -> dict[str, str]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Without what the exporter says about torchvision, which nothing here uses, and about torch's own insides."""
     logger = logging.getLogger("torch.onnx._internal.exporter._registration")
     level = logger.level
