@@ -292,7 +292,7 @@ class SegmentData:
         """What is written at a picture: what the network takes it for, if that has a name."""
         if not self.named or len(self.names) == 1:
             return f"t = {x:.2g}" if len(self.t) == 1 else f"{x:g}"
-        return _elided(self.names[int(np.argmax(self.outputs_at(x)))])
+        return elided(self.names[int(np.argmax(self.outputs_at(x)))])
 
     @property
     def end(self) -> float:
@@ -335,7 +335,7 @@ def from_walk(
         together=counts,
         deviation=path.absolute_deviation,
         decisions=tuple(walk.decisions for walk in path.segments),
-        names=_names(labels, path.outputs),
+        names=output_names(labels, path.outputs),
         named=labels is not None,
         warnings=_warnings(
             [walk.t for walk in path.segments],
@@ -489,7 +489,7 @@ class _Drawing:
             for number, (run, y) in enumerate(curves[k]):
                 at = self._simplified(run, y, tolerance)
                 x, y, base = run.x[at], y[at], (run.x[run.anchors], y[run.anchors])
-                label = "" if number else _elided(path.names[k])
+                label = "" if number else elided(path.names[k])
                 thick = leads and len(path.t) <= MANY_SEGMENTS
                 width, hover = 2.0 if thick else 1.1, self._named(k, len(at))
                 areas.append(_area(x, y, *base, color, 0.16 if leads else 0.07, group))
@@ -576,9 +576,9 @@ class _Drawing:
         )
         changes = self._shown_changes()
         if changes:
-            places, said = [t for t, _ in changes], [f" from here: {_elided(path.names[k])}" for _, k in changes]
+            places, said = [t for t, _ in changes], [f" from here: {elided(path.names[k])}" for _, k in changes]
             return [strip, Texts(np.array(places), above(0.15)[: len(places)], said)], places
-        names = [_elided(path.names[k]) for k in which.tolist()]
+        names = [elided(path.names[k]) for k in which.tolist()]
         room = (end - begin) / (self.limits[1] - self.limits[0]) / (LETTER_PAGE if self.detail.hover else LETTER_STILL)
         fits = np.flatnonzero(room >= [len(name) for name in names])
         if not len(fits):
@@ -699,9 +699,9 @@ class _Drawing:
     def _row_name(self, members: NDArray[np.intp], count: int) -> str:
         labels = self.path.nodes.labels
         if len(members) == 1:
-            return f"{_elided(labels[members[0]])}  {count:,}"
+            return f"{elided(labels[members[0]])}  {count:,}"
         half = NAME_LENGTH // 2
-        ends = " .. ".join(_elided(labels[node], half) for node in (members[0], members[-1]))
+        ends = " .. ".join(elided(labels[node], half) for node in (members[0], members[-1]))
         return f"{ends} ({len(members)})  {count:,}"
 
     def _switched(self, node: int, at: NDArray[np.intp]) -> Hover:
@@ -810,7 +810,7 @@ class _Drawing:
         marks.append(Texts(np.zeros(1), below, [f" t = {first}"], anchor="start"))
         marks.append(Texts(np.array([width]), below, [f"{last} "], anchor="end"))
         times = (self.limits[1] - self.limits[0]) / (shown.x[-1] - shown.x[0])
-        names = " and ".join(_elided(path.names[k]) for k in shown.gaps)
+        names = " and ".join(elided(path.names[k]) for k in shown.gaps)
         said = "straight inside a region, a dot at each bend"
         if not path.bends[shown.region : shown.region + count - 1].all():
             said = "a dot at each bend; pale ticks bend no output"
@@ -1017,7 +1017,8 @@ def _weights(standing: Integers) -> Floats | None:
     return np.asarray(weakest + (1.0 - weakest) * np.sqrt((standing - 1) / (most - 1)))
 
 
-def _names(labels: Sequence[str] | None, outputs: int) -> tuple[str, ...]:
+def output_names(labels: Sequence[str] | None, outputs: int) -> tuple[str, ...]:
+    """What to call the outputs. ``labels``: as of :func:`class_labels`."""
     if labels is None:
         return ("output",) if outputs == 1 else tuple(f"output {k}" for k in range(outputs))
     # A bare number would look like a value.
@@ -1213,7 +1214,7 @@ def _read(table: pa.Table, nodes: Nodes, labels: Sequence[str] | None) -> Segmen
         together=together,
         deviation=deviation,
         decisions=tuple(decisions),
-        names=_names(labels, value.shape[1]),
+        names=output_names(labels, value.shape[1]),
         named=labels is not None,
         warnings=_warnings(
             t,
@@ -1272,7 +1273,7 @@ def _written(numbers: Floats) -> Column:
 
 
 def _plainly(name: str) -> str:
-    return _elided(name, 2 * NAME_LENGTH)
+    return elided(name, 2 * NAME_LENGTH)
 
 
 def _place_text(place: float, edges: Floats) -> str:
@@ -1289,7 +1290,7 @@ def _short(number: float) -> str:
     return f"{digits}\u00d710{power.replace('+', '').translate(_SUPERSCRIPTS)}" if power else digits
 
 
-def _elided(text: str, length: int = NAME_LENGTH) -> str:
+def elided(text: str, length: int = NAME_LENGTH) -> str:
     """Without so much of its middle that it is no longer."""
     if len(text) <= length:
         return text
