@@ -61,15 +61,17 @@ class Refusal:
 class NotPiecewiseAffineError(LronnxError):
     """A valid model that is not piecewise affine; :attr:`refusals` names every offending node.
 
-    Recover by cutting the model before these nodes (``--output NAME`` chooses another output).
+    Recover by cutting the model before these nodes (``--output NAME`` chooses another output), as :attr:`advice` tells.
+    ``name``: that of the network's file, where it is one of several.
     """
 
     exit_code = 3
 
-    def __init__(self, refusals: Sequence[Refusal], advice: str = "") -> None:
+    def __init__(self, refusals: Sequence[Refusal], advice: str = "", name: str = "") -> None:
         self.refusals = tuple(refusals)
-        count = len(self.refusals)
-        lines = [f"the network is not piecewise affine: {count} node{'s' if count != 1 else ''} refused"]
+        self.advice = advice
+        count, which = len(self.refusals), f" {name}" if name else ""
+        lines = [f"the network{which} is not piecewise affine: {count} node{'s' if count != 1 else ''} refused"]
         lines += [f"  {refusal}" for refusal in self.refusals]
         if advice:
             lines.append(advice)

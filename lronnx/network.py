@@ -495,7 +495,8 @@ class Network:
     """A piecewise-affine network with one input that varies and one output that is analysed.
 
     ``input_shape`` is one sample's shape as the model declares it, a symbolic batch taken as 1; ``outputs`` is
-    the number m of output elements of one sample. ``notices`` tell what was cut or left out.
+    the number m of output elements of one sample, which has ``output_shape``. ``asked``: the output that was to be
+    analysed; ``output_name`` is a tensor in front of it if a tail was cut. ``notices`` tell what was cut or left out.
     """
 
     def __init__(self, study: _Study) -> None:
@@ -508,9 +509,11 @@ class Network:
         self.graph: Graph = replace(study.model.graph, values={**study.model.graph.values, **study.values})
         self.input_name = study.input_name
         self.input_shape: tuple[int, ...] = study.values[study.input_name].dims
+        self.asked = study.asked
         self.output_name = study.labels.output
         value = study.values.get(self.output_name)
-        self.outputs = prod(value.dims) if value is not None else study.contents[self.output_name].size
+        self.output_shape: tuple[int, ...] = value.dims if value is not None else study.contents[self.output_name].shape
+        self.outputs = prod(self.output_shape)
         self.units = sum(study.units(node) for node in self.graph.nodes)
         self.notices = study.notices
         self._stages: dict[tuple[str, str, str], Programs] = {}

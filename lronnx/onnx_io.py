@@ -82,6 +82,32 @@ def read_model(path: str | os.PathLike[str], shapes: Mapping[str, Sequence[int]]
     return Model(path, hashlib.sha256(content).hexdigest(), weights, graph, producer, metadata, whole)
 
 
+@dataclass(frozen=True)
+class Interface:
+    """What a model takes and makes, as its file declares it.
+
+    ``inputs``: those that are no initializers, a string for every dimension that is left open, None for a shape that
+    is not declared. ``outputs``: in the file's order. ``tensors``: what its nodes make.
+    """
+
+    inputs: Mapping[str, Value]
+    outputs: tuple[str, ...]
+    tensors: frozenset[str]
+
+
+def read_interface(path: str | os.PathLike[str]) -> Interface:
+    """Look at what a model takes and makes, without judging it.
+
+    Raises InputError or ModelError as :func:`read_model` if the file cannot be read.
+    """
+    graph = _read(Path(path))[1].graph
+    return Interface(
+        {value.name: _value(value) for value in _real_inputs(graph)},
+        tuple(value.name for value in graph.output),
+        frozenset(name for node in graph.node for name in node.output if name),
+    )
+
+
 def self_contained(path: str | os.PathLike[str]) -> tuple[bytes, str, str]:
     """An ONNX file as it is, but for weights in external files, which become part of it: to be read elsewhere.
 
@@ -178,14 +204,20 @@ def _tensors(graph: GraphProto) -> list[TensorProto]:
     return found
 
 
+def _real_inputs(graph: GraphProto) -> list[onnx.ValueInfoProto]:
+    """The inputs that are no initializers."""
+    known = {tensor.name for tensor in graph.initializer} | {tensor.values.name for tensor in graph.sparse_initializer}
+    return [value for value in graph.input if value.name not in known]
+
+
 def _fix_inputs(graph: GraphProto, shapes: dict[str, Sequence[int]], path: Path) -> None:
     """Take initializers out of the inputs, and give every input a static shape."""
-    known = {tensor.name for tensor in graph.initializer} | {tensor.values.name for tensor in graph.sparse_initializer}
-    real = [value for value in graph.input if value.name not in known]
+    real = _real_inputs(graph)
+    names = {value.name for value in real}
     for value in list(graph.input):
-        if value.name in known:
+        if value.name not in names:
             graph.input.remove(value)
-    unknown = sorted(set(shapes) - {value.name for value in real})
+    unknown = sorted(set(shapes) - names)
     if unknown:
         raise InputError(f"{path} has no input named {', '.join(unknown)}; it has {[value.name for value in real]}")
     for value in real:

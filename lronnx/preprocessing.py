@@ -199,8 +199,9 @@ class Preprocessing:
         )
 
 
-def _clear_layout(core: tuple[int, ...]) -> str:
-    """Where an array without axes of size 1 in front keeps its axes if its shape alone tells, else ""."""
+def clear_layout(core: tuple[int, ...]) -> str:
+    """Where an array without axes of size 1 in front keeps its axes if its shape alone tells: "CHW", "HWC" or "HW";
+    else ""."""
     if len(core) == 2:
         return "HW"
     if len(core) != 3:
@@ -213,13 +214,13 @@ def image_size(input_shape: tuple[int, ...], layout: str) -> tuple[int, int] | N
     """(H, W) of the images that an input takes, whose axes are as ``layout`` says: see :class:`Preprocessing`; "" if
     nothing is known but the shape. None if that does not tell."""
     core = core_shape(input_shape)
-    found = _image_shape(core, layout or _clear_layout(core))
+    found = _image_shape(core, layout or clear_layout(core))
     return None if found is None else found[:2]
 
 
 def _own_layout(core: tuple[int, ...], wanted: str | None) -> str:
     """The same, if the user may have said something of arrays with three axes."""
-    return wanted if wanted is not None and len(core) == 3 else _clear_layout(core)
+    return wanted if wanted is not None and len(core) == 3 else clear_layout(core)
 
 
 def _image_shape(shape: tuple[int, ...], axes: str) -> tuple[int, int, int] | None:
@@ -233,7 +234,7 @@ def _image_shape(shape: tuple[int, ...], axes: str) -> tuple[int, int, int] | No
 def _guessed_axes(shape: tuple[int, ...], input_shape: tuple[int, ...]) -> str:
     """The axes of samples that say nothing of them and have another shape than the network's input."""
     core = core_shape(shape)
-    axes = _clear_layout(core)
+    axes = clear_layout(core)
     if not axes:
         # This says what does not fit, for arrays that are no images.
         as_point(np.zeros(shape), input_shape, _SAMPLE)
@@ -284,7 +285,7 @@ def _misfit(image: tuple[int, int, int], core: tuple[int, ...], input_shape: tup
     height, width, channels = image
     kind = {1: "a grey image", 3: "a colour image"}.get(channels, f"an image of {channels} channels")
     message = f"{_SAMPLE} is {kind} of {width} x {height} pixels (width x height), the network's input {input_shape} "
-    clear = _clear_layout(core)
+    clear = clear_layout(core)
     takes = [taken for axes in ([clear] if clear else ["CHW", "HWC"]) if (taken := _image_shape(core, axes))]
     if channels > 1 and (height, width) in {(h, w) for h, w, c in takes if c == 1}:
         return message + "takes grey ones: convert the images, lronnx changes no colours"

@@ -2,8 +2,10 @@
 
 from lronnx.ops import affine, moving, switching, windows
 from lronnx.ops.record import TABLE, Facts, Kind, Lookup, OpRule, Sample, Verdict
+from lronnx.ops.switching import QUANTIZED
 
 __all__ = [
+    "QUANTIZED",
     "TABLE",
     "Facts",
     "Kind",

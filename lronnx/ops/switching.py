@@ -859,7 +859,8 @@ _SMOOTH = "smooth, not piecewise affine"
 _JUMPS = "discontinuous: piecewise constant in what depends on the input"
 _RANDOM = "random"
 _FLOW = "control flow or sequences are not supported; export the model without them"
-_QUANTIZED = "quantized: piecewise constant, so it has no linear regions"
+QUANTIZED = "quantized: piecewise constant, so it has no linear regions"
+"""Why operators of quantized networks are refused."""
 _NORM = "divides by a norm or a deviation of the input: not piecewise affine"
 
 for _op in ("Softmax", "LogSoftmax", "Sigmoid", "Tanh"):
@@ -887,7 +888,7 @@ _REASONS = {
         "SequenceMap SplitToSequence ConcatFromSequence Optional OptionalGetElement OptionalHasElement"
     ),
     "recurrent with smooth gates, not piecewise affine": "LSTM GRU RNN",
-    _QUANTIZED: (
+    QUANTIZED: (
         "QuantizeLinear DequantizeLinear DynamicQuantizeLinear QLinearConv QLinearMatMul MatMulInteger ConvInteger"
     ),
     "a product of operands that depend on the input: not affine": "Attention Det GridSample RotaryEmbedding",
@@ -895,3 +896,11 @@ _REASONS = {
 for _reason, _names in _REASONS.items():
     for _op in _names.split():
         register(OpRule(_op, refuse(_reason), random=_always if _reason == _RANDOM else _never))
+# What onnxruntime puts in their place, and what it adds to them.
+_REPLACED = (
+    "QuantizeLinear DequantizeLinear QGemm QLinearAdd QLinearAveragePool QLinearConcat QLinearConv "
+    "QLinearGlobalAveragePool QLinearLeakyRelu QLinearMul QLinearReduceMean QLinearSigmoid QLinearSoftmax QLinearWhere "
+    "DynamicQuantizeMatMul MatMulInteger16 MatMulIntegerToFloat"
+)
+for _op in _REPLACED.split():
+    register(OpRule(_op, refuse(QUANTIZED), domain="com.microsoft"))
