@@ -159,7 +159,7 @@ def compare_walks(
     largest, largest_at = _largest(unions)
     rounding, allowed, tolerance = _explained(first, other, unions, float(size), single)
     parts_at = _first_above(unions, allowed)
-    correspondence = correspond(first, other, nodes, tolerance=tolerance, moved=rounding is None)
+    correspondence = correspond(first, other, nodes, tolerance=tolerance, moved=rounding != "double")
     if rounding is None:
         verdict = Verdict.DIFFERENT
     else:
