@@ -25,8 +25,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lronnx import study
+    from lronnx.matching import LoadedModel
     from lronnx.network import Inspection, Network
     from lronnx.regions import PathWalk
+    from lronnx.side_by_side import Plan
     from lronnx.walker import Progress, Stop
 
 SELF_CHECK_FAILED = 5
@@ -238,6 +240,50 @@ def _engine_options(command: _Command) -> _Command:
     return _decorated(command, decorators)
 
 
+def _data_options(command: _Command) -> _Command:
+    """Around which samples of which data to walk, and on which paths."""
+    decorators = [
+        click.option(
+            "--data", metavar="DATA", help=".npy, .npz, images in class folders or an archive of them, CIFAR, MNIST."
+        ),
+        click.option(
+            "--paths",
+            "family",
+            type=click.Choice(["closed", "open", "pairs", "rays", "random", "file"]),
+            default="closed",
+            show_default=True,
+            help="Closed: an image moved around a circle and back; open: not back; pairs: from sample to sample; "
+            "rays: into random directions; random: closed, of random images; file: polylines in DATA.",
+        ),
+        click.option(
+            "--split", "splits", multiple=True, metavar="NAME", help="Samples of this split (default: of all)."
+        ),
+        click.option("--class", "classes", multiple=True, metavar="NAME", help="Samples of this class, name or label."),
+        click.option("--indices", metavar="0:100,205", help="Samples at these positions in their split."),
+        click.option(
+            "--samples", type=click.IntRange(min=1), metavar="N", help="At most N samples per split, drawn by the seed."
+        ),
+        click.option(
+            "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of everything that is random."
+        ),
+        click.option(
+            "--anchors", type=int, metavar="K", help="closed, open, random: points of the circle (default: 8)."
+        ),
+        click.option("--radius", type=float, metavar="R", help="closed, open, random: pixels to move by (default: 4)."),
+        click.option(
+            "--partner", type=click.Choice(["any", "same", "other"]), help="pairs: of which class (default: any)."
+        ),
+        click.option(
+            "--per-sample", type=click.IntRange(min=1), metavar="N", help="pairs, rays: paths per sample (default: 1)."
+        ),
+        click.option("--length", type=float, metavar="L", help="rays: how long, in units of the network's input."),
+        click.option(
+            "--closed", is_flag=True, default=None, help="file: walk from the last point back to the first, too."
+        ),
+    ]
+    return _decorated(command, decorators)
+
+
 @click.group("lronnx", cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="lronnx")
 def main() -> None:
@@ -249,6 +295,7 @@ def main() -> None:
     lronnx walk MODEL --start A.npy --end B.npy
     lronnx analyze MODEL --data IMAGES -o RUN     thousands of paths around the samples of a data set
     lronnx report RUN -o report.html              what that found, as a page of figures
+    lronnx compare A B --points P.npy             whether two networks are the same function, and where not
 
     Exit codes: 0 done; 2 wrong usage or bad input file; 3 valid model but not piecewise affine;
     4 not a valid ONNX model; 5 the self-check failed (the result is written and marked); 6 some paths of a study
@@ -456,22 +503,7 @@ def _check_picture(picture: Path, target: Path | None, sources: dict[str, Path])
 @click.option(
     "-o", "--out", "target", required=True, metavar="RUN", help="The run folder: a path or a URL (s3://, ...)."
 )
-@click.option("--data", metavar="DATA", help=".npy, .npz, images in class folders or an archive of them, CIFAR, MNIST.")
-@click.option(
-    "--paths",
-    "family",
-    type=click.Choice(["closed", "open", "pairs", "rays", "random", "file"]),
-    default="closed",
-    show_default=True,
-    help="Closed: an image moved around a circle and back; open: not back; pairs: from sample to sample; rays: into "
-    "random directions; random: closed, of random images; file: polylines in DATA.",
-)
-@click.option("--split", "splits", multiple=True, metavar="NAME", help="Samples of this split (default: of all).")
-@click.option("--class", "classes", multiple=True, metavar="NAME", help="Samples of this class, name or label.")
-@click.option("--indices", metavar="0:100,205", help="Samples at these positions in their split.")
-@click.option(
-    "--samples", type=click.IntRange(min=1), metavar="N", help="At most N samples per split, drawn by the seed."
-)
+@_data_options
 @click.option(
     "--corrupted-samples",
     type=click.IntRange(min=1),
@@ -479,15 +511,6 @@ def _check_picture(picture: Path, target: Path | None, sources: dict[str, Path])
     help="Draw samples with wrong labels apart, at most N; --samples is about the others then.",
 )
 @click.option("--corrupted", metavar="FILE", help="Whose training labels are wrong: positions or a mask, .npy or .npz.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of everything that is random.")
-@click.option("--anchors", type=int, metavar="K", help="closed, open, random: points of the circle (default: 8).")
-@click.option("--radius", type=float, metavar="R", help="closed, open, random: pixels to move by (default: 4).")
-@click.option("--partner", type=click.Choice(["any", "same", "other"]), help="pairs: of which class (default: any).")
-@click.option(
-    "--per-sample", type=click.IntRange(min=1), metavar="N", help="pairs, rays: paths per sample (default: 1)."
-)
-@click.option("--length", type=float, metavar="L", help="rays: how long, in units of the network's input.")
-@click.option("--closed", is_flag=True, default=None, help="file: walk from the last point back to the first, too.")
 @_model_options
 @_pixel_options
 @click.option(
@@ -676,17 +699,18 @@ def analyze(
     return INTERRUPTED if ended.interrupted else INCOMPLETE
 
 
-def _tell_end(ended: study.Ended, seconds: float) -> None:
-    """What the run did, in a line, and what is missing."""
+def _tell_end(ended: study.Ended, seconds: float, *, kept: bool = True) -> None:
+    """What the run did, in a line, and what is missing. ``kept``: whether there is a folder that lasts."""
     walked = ended.done - ended.resumed
     before = f" ({ended.resumed} were there already)" if ended.resumed else ""
     paths = "path" if walked == 1 else "paths"
-    _tell(f"{walked} {paths} walked in {seconds:.1f} s{before}; {ended.done} of {ended.total} are in {ended.shown}")
+    where = f"are in {ended.shown}" if kept else "are done"
+    _tell(f"{walked} {paths} walked in {seconds:.1f} s{before}; {ended.done} of {ended.total} {where}")
     for path, problem in list(ended.failed.items())[:10]:
         _complain(f"path {path} could not be walked: {problem}")
     if len(ended.failed) > 10:
         _complain(f"and {len(ended.failed) - 10} more")
-    if ended.done < ended.total:
+    if ended.done < ended.total and kept:
         _tell("The same command goes on from here.")
 
 
@@ -760,6 +784,285 @@ def make_report(
                 f"{time.monotonic() - begun:.1f} s"
             )
     return 0
+
+
+@main.command(short_help="Compare networks exactly on the same paths.")
+@click.argument("models", metavar="A.onnx B.onnx [...]", nargs=-1, type=_MODEL, required=True)
+@click.option("--start", metavar="FILE", help="A single segment: where it starts, .npy, .npz (key start) or an image.")
+@click.option("--end", metavar="FILE", help="Where it ends: .npy, .npz (key end) or an image.")
+@click.option("--points", metavar="FILE", help="Points of a single path: .npy, or .npz (points, or start and end).")
+@_data_options
+@click.option(
+    "-o",
+    "--out",
+    "target",
+    metavar="DIR",
+    help="Keep all of it in this folder, a path or a URL: comparison.json, a page, and what lronnx report reads.",
+)
+@click.option("--output", "outputs", multiple=True, metavar="[K=]NAME", help="Analyse this output, tensor or node.")
+@click.option(
+    "--map",
+    "maps",
+    multiple=True,
+    metavar="FIRST=[K:]OTHER",
+    help="The tensor OTHER of the other model(s) stands for the tensor FIRST, input or output, of the first one.",
+)
+@click.option(
+    "--layout",
+    "layouts",
+    multiple=True,
+    metavar="[K=]chw|hwc",
+    help="Where the input has its channels, if its shape does not tell.",
+)
+@click.option("--scale", "scales", multiple=True, metavar="[K=]NUMBER", help="Pixels: (pixel * SCALE - MEAN) / STD.")
+@click.option("--mean", "means", multiple=True, metavar="[K=]NUMBERS", help="One number or one per channel, a,b,c.")
+@click.option("--std", "stds", multiple=True, metavar="[K=]NUMBERS", help="One number or one per channel, a,b,c.")
+@click.option(
+    "--shape",
+    "shapes",
+    type=_NamedShape(),
+    metavar="NAME=1x3x32x32",
+    multiple=True,
+    help="Shape of one sample of an input whose size a model leaves open.",
+)
+@click.option(
+    "--input",
+    "fixed_inputs",
+    type=_NamedFile(),
+    multiple=True,
+    help="Hold this input of a model with several at the array in a .npy or .npz file.",
+)
+@click.option(
+    "--engine",
+    type=click.Choice(["sweep", "walk"]),
+    default="sweep",
+    show_default=True,
+    help="The algorithm: layer by layer, or from breakpoint to breakpoint.",
+)
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="Where to compute; auto takes a GPU if there really is one.",
+)
+@_lowering_option
+@click.option(
+    "--memory",
+    type=click.IntRange(min=1),
+    metavar="MB",
+    default=1000,
+    show_default=True,
+    help="About how much one worker's walks may take.",
+)
+@click.option(
+    "--workers", type=click.IntRange(min=1), metavar="N", help="Processes on this machine (default: one per core)."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of tables.")
+def compare(
+    models: Sequence[Path],
+    start: str | None,
+    end: str | None,
+    points: str | None,
+    data: str | None,
+    family: str,
+    splits: Sequence[str],
+    classes: Sequence[str],
+    indices: str | None,
+    samples: int | None,
+    seed: int,
+    anchors: int | None,
+    radius: float | None,
+    partner: str | None,
+    per_sample: int | None,
+    length: float | None,
+    closed: bool | None,
+    target: str | None,
+    outputs: Sequence[str],
+    maps: Sequence[str],
+    layouts: Sequence[str],
+    scales: Sequence[str],
+    means: Sequence[str],
+    stds: Sequence[str],
+    shapes: Sequence[tuple[str, tuple[int, ...]]],
+    fixed_inputs: Sequence[tuple[str, str]],
+    engine: str,
+    device: str,
+    lowering: str,
+    memory: int,
+    workers: int | None,
+    as_json: bool,
+) -> int:
+    """Compare two or more networks, each with the first: are they the same function on these paths, region by region,
+    where do they part, and how nonlinear is each?
+
+    Paths are in the first model's input: of points in a file, or of a family around the samples of DATA as for lronnx
+    analyze. Inputs and outputs of the others are matched with the first's, and how is said. Options with K= are about
+    one model, K being its number (1, 2, ...) or its name as given; without, about all.
+    """
+    from lronnx import comparison_report, matching, side_by_side, study
+
+    if len(models) < 2:
+        raise click.UsageError("give at least two models: the first one, and what to compare with it")
+    by_points = points is not None or start is not None or end is not None
+    if by_points == (data is not None):
+        raise click.UsageError("give either --data, or --points, or --start and --end: what to walk along")
+    if points is None and by_points and (start is None or end is None):
+        raise click.UsageError("give both --start and --end, or --points")
+    if points is not None and (start is not None or end is not None):
+        raise click.UsageError("give either --points, or --start and --end")
+    chosen = {
+        "--paths": family != "closed" and family,
+        "--split": splits,
+        "--class": classes,
+        "--indices": indices,
+        "--samples": samples,
+        "--anchors": anchors,
+        "--radius": radius,
+        "--partner": partner,
+        "--per-sample": per_sample,
+        "--length": length,
+    }
+    if by_points and (unused := [option for option, value in chosen.items() if value]):
+        raise click.UsageError(f"{', '.join(unused)}: these are about paths around --data, not about given points")
+    begun = time.monotonic()
+    _settle()
+    names = [str(model) for model in models]
+    told = {
+        option: matching.per_model(values, names, option)
+        for option, values in (
+            ("--output", outputs),
+            ("--layout", layouts),
+            ("--scale", scales),
+            ("--mean", means),
+            ("--std", stds),
+        )
+    }
+    if target is not None and "://" not in target:
+        _check_folder(Path(target), "-o")
+    loaded = _load_models(models, told["--output"], maps, fixed_inputs, shapes, start, points)
+    pixels = [
+        inputs.Pixels.choose(told["--scale"][at], told["--mean"][at], told["--std"][at], one.network.metadata)
+        for at, one in enumerate(loaded)
+    ]
+    settings = study.Settings(
+        engine=engine, device=device, memory=memory * 10**6, lowering=lowering, units=study.UNITS, seed=seed
+    )
+    about = {"command": _command_line()}
+
+    def made(network: Network) -> study.Study:
+        if data is None:
+            read = inputs.read_points(
+                network.input_shape, start=start, end=end, points=points, closed=bool(closed), pixels=pixels[0]
+            )
+            return side_by_side.on_points(read, bool(closed), settings, about, network)
+        return study.plan(
+            network,
+            data,
+            family,
+            splits=splits,
+            classes=classes,
+            indices=indices,
+            samples=samples,
+            scale=told["--scale"][0],
+            mean=told["--mean"][0],
+            std=told["--std"][0],
+            layout=told["--layout"][0],
+            settings=settings,
+            anchors=anchors,
+            radius=radius,
+            partner=partner,
+            per_sample=per_sample,
+            length=length,
+            closed=closed,
+            about={**about, "data": data},
+        )
+
+    planned = side_by_side.plan(loaded, made, layouts=told["--layout"], pixels=pixels)
+    if planned.studies[0].told:
+        _tell(planned.studies[0].told)
+    for side in planned.sides:
+        for text in (*side.network.notices, *side.told):
+            _tell(f"Notice: {side.label}: {text}")
+    interrupts = _Interrupts("paths", raises=True)
+    try:
+        with _StudyBar() as progress, interrupts as stop:
+            ended, result = planned.run(
+                target,
+                study.Crew(workers),
+                progress=progress,
+                stop=stop,
+                notice=lambda text: _tell(f"Notice: {text}"),
+            )
+    except KeyboardInterrupt:
+        kept = "what was finished is safe. The same command goes on from here." if target else "nothing was kept (-o)."
+        _tell(f"Stopped at once; {kept}")
+        return TERMINATED if interrupts.terminated else INTERRUPTED
+    _tell_end(ended, time.monotonic() - begun, kept=target is not None)
+    if result is None:
+        return INTERRUPTED if ended.interrupted else INCOMPLETE
+    if as_json:
+        _print_json(result)
+    else:
+        report.print_to(sys.stdout, *comparison_report.comparison_report(result))
+    if target is not None:
+        _write_comparison(target, planned, result)
+    failed = [model["label"] for model in result["models"] if not model["self_check"]["ok"]]
+    if failed:
+        _complain(f"the self-check failed for {', '.join(failed)}, do not rely on this result; please report the model")
+        return SELF_CHECK_FAILED
+    return 0
+
+
+def _load_models(
+    models: Sequence[Path],
+    outputs: Sequence[str | None],
+    maps: Sequence[str],
+    fixed_inputs: Sequence[tuple[str, str]],
+    shapes: Sequence[tuple[str, tuple[int, ...]]],
+    start: str | None,
+    points: str | None,
+) -> list[LoadedModel]:
+    """The networks; sizes that the first leaves open are taken from the points, unless an option gives them."""
+    from functools import partial
+
+    from lronnx import matching
+
+    load = partial(
+        matching.load_models,
+        models,
+        outputs={number: name for number, name in enumerate(outputs, 1) if name is not None},
+        maps=[matching.parse_map(text, [str(model) for model in models]) for text in maps],
+        fixed_inputs=_read_fixed(fixed_inputs),
+        shapes=_unique(shapes, "--shape"),
+    )
+    try:
+        return load()
+    except InputError as error:
+        value = getattr(error, "open_input", None)
+        shape = None if value is None else inputs.shape_from_points(value.shape, start=start, points=points)
+        if shape is None:
+            raise
+    return load(sample_shape=shape)
+
+
+def _write_comparison(target: str, planned: Plan, result: dict[str, Any]) -> None:
+    """Write the page of a comparison beside its result."""
+    from lronnx import plot, runs, side_by_side
+    from lronnx.places import Place
+
+    try:
+        plot.check_installed(*plot.FORMS[".html"])
+    except InputError as error:
+        _tell(f"Notice: no page was written: {error}")
+        return
+    from lronnx.plot import pairs
+
+    read = [runs.read(f"{target}/{side_by_side.MODELS}/{side.folder}") for side in planned.sides]
+    page = pairs.page_of(result, read, side_by_side.kept_differences(target, result), command=_command_line())
+    place = Place.open(target)
+    place.write(side_by_side.PAGE, page)
+    _tell(f"wrote {place.shown}/{side_by_side.PAGE}: {len(page) / 1e6:.1f} MB")
 
 
 def _check_page(target: Path, specs: Sequence[str]) -> None:

@@ -159,7 +159,7 @@ PAIRED_COLUMNS = ("measure", "difference", "95 % interval", "ratio", "d_z", "lar
 
 def paired_rows(pair: Mapping[str, Any]) -> list[tuple[str, ...]]:
     """Of every measure, how the other network differs from the first, path by path: see :data:`PAIRED_COLUMNS`."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for name, figures in pair["measures"].items():
         if not figures["count"]:
             continue

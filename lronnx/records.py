@@ -3,6 +3,7 @@
 ``SEGMENTS``: one row per segment of every path, the figures of :class:`lronnx.regions.Walk` under their names.
 ``ESTIMATES``: the same for a study of estimates, :class:`lronnx.estimates.SegmentEstimate`; whatever was not counted
 but estimated has ``estimated`` in its name. ``TIMES``: one row per path: what may differ from run to run.
+``PAIRS``: of a comparison, one row per path and network but the first: :class:`lronnx.comparison.PathComparison`.
 
 Both first tables begin with ``ORIGIN``: which sample of which data a path belongs to. ``split`` is '' if the data has
 none; ``index`` is the sample's position in its split, null if the path belongs to no sample; ``label``, ``class`` and
@@ -19,6 +20,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,6 +30,7 @@ from numpy.typing import NDArray
 from lronnx.regions import Walk
 
 if TYPE_CHECKING:
+    from lronnx.comparison import PathComparison, Place
     from lronnx.estimates import Estimate, SegmentEstimate
 
 PLACES = 16
@@ -100,6 +103,46 @@ _ESTIMATED = [
 
 SEGMENTS = pa.schema([*_PLACE, *ORIGIN, *_WALKED, *_CHECK])
 ESTIMATES = pa.schema([*_PLACE, *ORIGIN, *_ESTIMATED, *_CHECK])
+_AT = pa.struct(
+    [
+        pa.field("segment", pa.int32(), nullable=False),
+        pa.field("t", pa.float64(), nullable=False),
+        pa.field("output", pa.int32(), nullable=False),
+        pa.field("first", pa.float64(), nullable=False),
+        pa.field("other", pa.float64(), nullable=False),
+    ]
+)
+_NODES = pa.map_(pa.string(), _COUNTS)
+
+PAIRS = pa.schema(
+    [
+        pa.field("path", pa.int64(), nullable=False),
+        pa.field("other", pa.int32(), nullable=False),
+        pa.field("verdict", pa.string(), nullable=False),
+        pa.field("rounding", pa.string()),
+        pa.field("length", pa.float64(), nullable=False),
+        pa.field("breakpoints_first", pa.int64(), nullable=False),
+        pa.field("breakpoints_other", pa.int64(), nullable=False),
+        pa.field("union_breakpoints", pa.int64(), nullable=False),
+        pa.field("largest_difference", pa.float64(), nullable=False),
+        pa.field("largest_at", _AT),
+        pa.field("size", pa.float64(), nullable=False),
+        pa.field("allowed", _NUMBERS, nullable=False),
+        pa.field("parts_at", _AT),
+        pa.field("difference_integral", _NUMBERS, nullable=False),
+        pa.field("switches_first", pa.int64(), nullable=False),
+        pa.field("switches_other", pa.int64(), nullable=False),
+        pa.field("matched_switches", pa.int64(), nullable=False),
+        pa.field("largest_move", pa.float64()),
+        pa.field("median_move", pa.float64()),
+        pa.field("one_to_one", pa.bool_(), nullable=False),
+        pa.field("grazing_first", pa.int64(), nullable=False),
+        pa.field("grazing_other", pa.int64(), nullable=False),
+        pa.field("unmatched_first", _COUNTS, nullable=False),
+        pa.field("unmatched_other", _COUNTS, nullable=False),
+        pa.field("nodes", _NODES, nullable=False),
+    ]
+)
 TIMES = pa.schema(
     [
         pa.field("path", pa.int64(), nullable=False),
@@ -174,6 +217,47 @@ def estimated(path: int, estimates: Sequence[SegmentEstimate]) -> pa.RecordBatch
         for name, figure in figures.items():
             columns[name].append(figure)
     return _batch(columns, [*_PLACE, *_ESTIMATED, *_CHECK])
+
+
+def compared(path: int, pairs: Mapping[int, PathComparison]) -> pa.RecordBatch:
+    """The rows of a path in ``PAIRS``: by the number of the other network, how it compares with the first one."""
+    rows = []
+    for other, found in pairs.items():
+        units = found.correspondence
+        rows.append(
+            {
+                "path": path,
+                "other": other,
+                "verdict": str(found.verdict),
+                "rounding": found.rounding,
+                "length": found.length,
+                "breakpoints_first": found.breakpoints[0],
+                "breakpoints_other": found.breakpoints[1],
+                "union_breakpoints": found.union_breakpoints,
+                "largest_difference": found.largest_difference,
+                "largest_at": _at(found.largest_at),
+                "size": found.size,
+                "allowed": found.allowed.tolist(),
+                "parts_at": _at(found.parts_at),
+                "difference_integral": found.difference_integral.tolist(),
+                "switches_first": units.switches[0],
+                "switches_other": units.switches[1],
+                "matched_switches": units.matched,
+                "largest_move": units.largest_move,
+                "median_move": units.median_move,
+                "one_to_one": units.one_to_one,
+                "grazing_first": units.grazing[0],
+                "grazing_other": units.grazing[1],
+                "unmatched_first": sorted(units.unmatched[0].items()),
+                "unmatched_other": sorted(units.unmatched[1].items()),
+                "nodes": sorted((node, sorted(others.items())) for node, others in units.nodes.items()),
+            }
+        )
+    return pa.RecordBatch.from_pylist(rows, PAIRS)
+
+
+def _at(place: Place | None) -> dict[str, Any] | None:
+    return None if place is None else asdict(place)
 
 
 def with_origin(rows: pa.RecordBatch, origin: Mapping[str, Any]) -> pa.RecordBatch:

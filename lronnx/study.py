@@ -273,7 +273,7 @@ class Study:
                 "input": network.input_name,
                 "input_shape": list(network.input_shape),
                 "output": network.output_name,
-                "fixed_inputs": {name: _hash_of(array) for name, array in sorted(self.fixed_inputs.items())},
+                "fixed_inputs": {name: hash_of(array) for name, array in sorted(self.fixed_inputs.items())},
             },
             "paths": dict(self.described),
             "walk": settings,
@@ -635,12 +635,17 @@ def _hash_of_file(spec: str) -> str:
 def outcome(result: Result, origin: Mapping[str, Any]) -> Outcome:
     """What a run folder keeps of a path that was walked. ``origin``: as from :meth:`Study.origin`."""
     assert result.rows is not None
+    return Outcome(result.path, records.with_origin(result.rows, origin), times(result), result.regions)
+
+
+def times(result: Result) -> pa.RecordBatch:
+    """The row of times of a path that was walked."""
     told = {"path": result.path, "seconds": result.seconds, "worker": result.worker, "device": result.device}
-    times = pa.RecordBatch.from_pylist([told], records.TIMES)
-    return Outcome(result.path, records.with_origin(result.rows, origin), times, result.regions)
+    return pa.RecordBatch.from_pylist([told], records.TIMES)
 
 
-def _hash_of(array: np.ndarray[Any, Any]) -> str:
+def hash_of(array: np.ndarray[Any, Any]) -> str:
+    """What stands for an array in JSON: equal for equal ones."""
     described = json.dumps([array.dtype.str, list(array.shape)]).encode()
     return hashlib.sha256(described + np.ascontiguousarray(array).tobytes()).hexdigest()
 

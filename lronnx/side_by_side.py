@@ -1,0 +1,747 @@
+"""Several networks on the same paths: each is walked, every other one is compared with the first, and it is summed up.
+
+:func:`compare` does so for two networks and paths at hand. :func:`plan` prepares any number of networks and paths near
+data, for the command line: they are walked on however many workers, into a folder that can be resumed:
+
+    DIR/models/K-NAME/           a run folder of network K (:mod:`lronnx.run_folder`), which lronnx report reads
+    DIR/pairs/                   the same for how the others compare with the first (:data:`lronnx.records.PAIRS`)
+    DIR/differences/K.parquet    both functions along the path on which network K differs most, see :func:`differences`
+    DIR/comparison.json          all of it summed up, see :func:`summed_up`; written last
+    DIR/compare.html             the same as a page, if the extra for pictures is installed
+
+All networks are measured in one unit of length, that of the first one's input: a network that takes pixels from 0 to
+255 is not 255 times as smooth as one that takes the same pixels from 0 to 1.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from functools import partial
+from os import PathLike
+from pathlib import Path as FilePath
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import ArrayLike, NDArray
+
+from lronnx import __version__, inputs, metrics, network, pairing, records, session, study, summary
+from lronnx.comparison import PathComparison, Verdict, compare_walks, union
+from lronnx.errors import InputError, LronnxError
+from lronnx.inputs import Pixels
+from lronnx.jobs import Job, Result, Task, told_of, worker_name
+from lronnx.matching import LoadedModel, Match, match
+from lronnx.network import Network
+from lronnx.paths import Path
+from lronnx.places import Place
+from lronnx.regions import PathWalk, Walk
+from lronnx.run_folder import MANIFEST, Outcome, RunFolder
+from lronnx.study import Crew, Ended, Progress, Settings, Study
+from lronnx.walker import Stop
+from lronnx.workers import Here, Processes, Workers
+
+Floats = NDArray[np.float64]
+
+RESULT, PAGE = "comparison.json", "compare.html"
+MODELS, PAIRS, DIFFERENCES = "models", "pairs", "differences"
+
+PROBES = 4
+"""Points of the first path at which it is found out how inputs correspond, where their shapes do not tell."""
+
+DIFFERENCE_BYTES = 10**8
+"""What is kept of the difference along a path: not more than about so many bytes."""
+
+_FIGURES = ("count", "missing", "mean", "standard_deviation", "minimum", "quartiles", "maximum", "interval")
+
+
+@dataclass(frozen=True, eq=False)
+class Side:
+    """One network of a comparison. ``number``: from 1, the first being what others are compared with; ``label``: what
+    to call it, unique. ``match``: how it corresponds to the first one, None for the first itself.
+    """
+
+    number: int
+    label: str
+    loaded: LoadedModel
+    match: Match | None = None
+
+    @property
+    def network(self) -> Network:
+        return self.loaded.network
+
+    @property
+    def folder(self) -> str:
+        """The name of its run folder."""
+        return f"{self.number}-{re.sub(r'[^A-Za-z0-9_.-]+', '-', self.label)[:80]}"
+
+    @property
+    def told(self) -> tuple[str, ...]:
+        """How it was loaded and matched, in sentences."""
+        return (*self.loaded.told, *(self.match.told if self.match is not None else ()))
+
+
+def labels(paths: Sequence[str | PathLike[str]]) -> list[str]:
+    """What to call models: the names of their files, with as much of the folders in front as tells them apart."""
+    files = [FilePath(path) for path in paths]
+    names = {one: one.name for one in files}
+    for depth in range(2, max((len(one.parts) for one in names), default=0) + 1):
+        taken = list(names.values())
+        for one, name in list(names.items()):
+            if taken.count(name) > 1:
+                names[one] = str(FilePath(*one.parts[-depth:]))
+    # A file that is given twice is told apart by its place.
+    return [f"{names[one]} ({number})" if files.count(one) > 1 else names[one] for number, one in enumerate(files, 1)]
+
+
+# --- Two networks, at hand --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Comparison:
+    """How two networks compare along paths. ``match``: how the second one's input and outputs correspond to the
+    first's; ``paths``: every path's comparison, in order; ``json``: all of it summed up, see :func:`summed_up`.
+    """
+
+    match: Match
+    paths: tuple[PathComparison, ...]
+    json: Mapping[str, Any]
+
+    def __repr__(self) -> str:
+        return f"<lronnx.Comparison: {self.verdict}, outputs differ by up to {self.largest_difference:.3g}>"
+
+    @property
+    def pair(self) -> Mapping[str, Any]:
+        """The figures of the pair, over all paths."""
+        found: Mapping[str, Any] = self.json["pairs"][0]
+        return found
+
+    @property
+    def verdict(self) -> Verdict:
+        """What holds on all paths."""
+        return Verdict(self.pair["verdict"])
+
+    @property
+    def rounding(self) -> str | None:
+        """Which rounding explains the differences on all paths: of ``double`` precision, of ``float32``, or None."""
+        return None if self.pair["rounding"] is None else str(self.pair["rounding"])
+
+    @property
+    def largest_difference(self) -> float:
+        """The largest absolute difference of an output on any path."""
+        return float(self.pair["largest_difference"])
+
+
+def compare(
+    first: Network | str | PathLike[str],
+    other: Network | str | PathLike[str],
+    paths: ArrayLike | Iterable[ArrayLike],
+    *,
+    closed: bool = False,
+    layouts: tuple[str | None, str | None] = (None, None),
+    pixels: tuple[Pixels, Pixels] | None = None,
+    engine: str = "sweep",
+    device: str = "auto",
+    lanes: int | None = None,
+    memory: int | None = None,
+    seed: int = 0,
+) -> Comparison:
+    """Compare two networks exactly along paths: are they the same function, and where do they part?
+
+    ``first``, ``other``: networks, or files to load. ``paths``: points of one path, (P, *sample), or several such
+    arrays, in the first network's input; ``closed``: from the last point of each back to its first. ``layouts`` and
+    ``pixels``: see :func:`lronnx.matching.match`. ``seed``: of bootstrap intervals. The others as for
+    :meth:`lronnx.Network.walk_path`.
+
+    Raises InputError if inputs, outputs or an argument do not fit, and what :func:`lronnx.load` raises.
+    """
+    given = [one if isinstance(one, Network) else network.load(one) for one in (first, other)]
+    made = _paths(paths, given[0].input_shape, closed)
+    called = labels([one.path for one in given])
+    loaded = [LoadedModel(number, str(one.path), one, None, {}, {}) for number, one in enumerate(given, 1)]
+    found = match(*given, layouts=layouts, pixels=pixels, probes=made[0][:PROBES], names=(called[0], called[1]))
+    sides = (Side(1, called[0], loaded[0]), Side(2, called[1], loaded[1], found))
+    walk = partial(_walk_path, closed=closed, engine=engine, device=device, lanes=lanes, memory=memory)
+    comparisons, rows = [], []
+    tables: tuple[list[pa.RecordBatch], list[pa.RecordBatch]] = ([], [])
+    origin = dict.fromkeys((one.name for one in records.ORIGIN), None) | {"split": ""}
+    for number, points in enumerate(made):
+        mine = walk(given[0], points, "double")
+        theirs = aligned(mine, walk(given[1], found.points(points), "double"), found)
+        compared = compare_walks(
+            mine,
+            theirs,
+            nodes=(given[0].switching_nodes, given[1].switching_nodes),
+            single=partial(walk, given[0], points, "single"),
+        )
+        comparisons.append(compared)
+        rows.append(records.compared(number, {2: compared}))
+        for table, walks in zip(tables, (mine, theirs), strict=True):
+            table.append(records.with_origin(records.walked(number, walks, units=False), origin))
+    told = summed_up(sides, tables, rows, described={"family": "points", "closed": closed}, seed=seed)
+    return Comparison(found, tuple(comparisons), told)
+
+
+def _paths(paths: ArrayLike | Iterable[ArrayLike], shape: tuple[int, ...], closed: bool) -> list[Floats]:
+    """The points of every path, checked."""
+    listed = paths if isinstance(paths, np.ndarray) else list(paths)  # type: ignore[arg-type]
+    if len(listed) == 0:
+        raise InputError("there is no path to compare networks on")
+    # A point has the sample's shape, or fewer axes of size 1 in front; a path has one axis more.
+    if np.ndim(listed[0]) <= len(shape) and inputs.core_shape(np.shape(listed[0])) == inputs.core_shape(shape):
+        listed = [listed]  # type: ignore[list-item]
+    return [inputs.as_points(points, shape, closed=closed) for points in listed]  # type: ignore[arg-type]
+
+
+def _walk_path(
+    one: Network,
+    points: Floats,
+    precision: str,
+    *,
+    closed: bool,
+    engine: str,
+    device: str,
+    lanes: int | None,
+    memory: int | None,
+) -> tuple[Walk, ...]:
+    found: PathWalk = one.walk_path(
+        points, closed=closed, engine=engine, precision=precision, device=device, lanes=lanes, memory=memory
+    )
+    return found.segments
+
+
+def aligned(first: Sequence[Walk], other: Sequence[Walk], found: Match) -> list[Walk]:
+    """The other network's walks with its outputs in the order of the first's, and lengths in the first's unit."""
+    return [
+        replace(walk, values=found.values(walk.values), slopes=found.values(walk.slopes), length=one.length)
+        for one, walk in zip(first, other, strict=True)
+    ]
+
+
+# --- On workers -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ComparisonJob:
+    """How every path is walked by all networks: plain data for workers. ``jobs``: one for each network, the first's
+    first; ``matches``: of the others."""
+
+    jobs: tuple[Job, ...]
+    matches: tuple[Match, ...]
+
+    def begin(self) -> Comparing:
+        """What a worker does its tasks with. Raises LronnxError if a model cannot be loaded."""
+        return Comparing(self)
+
+
+class Comparing:
+    """A job ready to run: the networks are loaded. Not to be used by two threads at once."""
+
+    def __init__(self, job: ComparisonJob) -> None:
+        self._job = job
+        self._walking = [job.begin() for job in job.jobs]
+
+    def walk(self, task: Task, stop: Callable[[], Stop] | None = None) -> Result:
+        """Walk one path, in the first network's input, with all networks, and compare.
+
+        The result's rows are those of ``records.PAIRS``, its others every network's, in order. A path that cannot be
+        walked is told in the result; only a programming error is raised.
+        """
+        return told_of(task, self._job.jobs[0].device, partial(self._result, task, stop))
+
+    def walks(self, task: Task, stop: Callable[[], Stop] | None = None) -> tuple[list[list[Walk]], str]:
+        """What every network walks, the others' aligned with the first's; and the device that they ran on."""
+        mine, device = self._walking[0].segments(task, stop)
+        found = [mine]
+        for one, how in zip(self._walking[1:], self._job.matches, strict=True):
+            theirs, _ = one.segments(task._replace(points=how.points(task.points)), stop)
+            found.append(aligned(mine, theirs, how))
+        return found, device
+
+    def compared(
+        self, task: Task, walks: Sequence[Sequence[Walk]], stop: Callable[[], Stop] | None = None
+    ) -> dict[int, PathComparison]:
+        """By number of the other network, how it compares with the first."""
+        kept: list[list[Walk]] = []
+
+        def single() -> Sequence[Walk]:
+            if not kept:
+                kept.append(self._walking[0].segments(task, stop, "single")[0])
+            return kept[0]
+
+        nodes = [one.network.switching_nodes for one in self._walking]
+        return {
+            number: compare_walks(walks[0], theirs, nodes=(nodes[0], nodes[number - 1]), single=single)
+            for number, theirs in enumerate(walks[1:], 2)
+        }
+
+    def _result(self, task: Task, stop: Callable[[], Stop] | None) -> Result:
+        begin = time.perf_counter()
+        walks, device = self.walks(task, stop)
+        rows = records.compared(task.path, self.compared(task, walks, stop))
+        others = tuple(records.walked(task.path, one, units=task.units) for one in walks)
+        return Result(task.path, rows, None, time.perf_counter() - begin, worker_name(), device, others=others)
+
+
+@dataclass(frozen=True)
+class _Mapped(Sequence[Path]):
+    """Paths of the first network as they are in another one's input."""
+
+    paths: Any
+    match: Match
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: Any) -> Any:
+        path: Path = self.paths[index]
+        return replace(path, points=self.match.points(path.points))
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """What is to be compared, and how. ``studies``: each network's, in the order of ``sides``."""
+
+    sides: tuple[Side, ...]
+    studies: tuple[Study, ...]
+
+    @property
+    def settings(self) -> Settings:
+        return self.studies[0].settings
+
+    def run(
+        self,
+        folder: str | None,
+        crew: Crew | None = None,
+        *,
+        progress: Callable[[Progress], None] | None = None,
+        stop: Callable[[], Stop] | None = None,
+        notice: Callable[[str], None] | None = None,
+    ) -> tuple[Ended, dict[str, Any] | None]:
+        """Walk and compare all paths that the folder does not hold yet, and sum up.
+
+        ``folder``: a path or a URL; None for none that lasts. The result is None unless all paths are done. ``stop``,
+        ``notice`` and what is raised as for :meth:`lronnx.study.Study.run`.
+        """
+        with ExitStack() as stack:
+            if folder is None:
+                folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="lronnx-"))
+            return self._run(folder, crew or Crew(), progress, stop or (lambda: Stop.NO), notice or (lambda text: None))
+
+    def _run(
+        self,
+        folder: str,
+        crew: Crew,
+        progress: Callable[[Progress], None] | None,
+        stop: Callable[[], Stop],
+        notice: Callable[[str], None],
+    ) -> tuple[Ended, dict[str, Any] | None]:
+        place = Place.open(folder)
+        if place.exists(MANIFEST):
+            raise InputError(f"{place.shown} is a run folder of lronnx analyze: name another folder")
+        first = self.studies[0]
+        count = len(first.paths)
+        rates = first.rates() if any(one.network.lowers for one in self.sides) else None
+        with ExitStack() as stack:
+
+            def opened(
+                name: str, identity: Mapping[str, Any], per_part: int, schema: pa.Schema, facts: Any
+            ) -> RunFolder:
+                return stack.enter_context(
+                    RunFolder.open(
+                        Place.open(f"{folder}/{name}"),
+                        identity,
+                        paths=count,
+                        per_part=per_part,
+                        schema=schema,
+                        keeps_regions=False,
+                        environment=study.versions() | first.resources(crew),
+                        chosen=lambda: facts,
+                    )
+                )
+
+            # Whether this is the same comparison is asked before anything is made.
+            pairs = opened(PAIRS, self.identity(), first.per_part(), records.PAIRS, {**first.about, "rates": rates})
+            rates = pairs.manifest["chosen"]["rates"]
+            runs = [
+                opened(
+                    f"{MODELS}/{side.folder}",
+                    one.identity(),
+                    one.per_part(),
+                    records.SEGMENTS,
+                    {**one.about, "rates": rates, "network": study.facts(one.network)},
+                )
+                for side, one in zip(self.sides, self.studies, strict=True)
+            ]
+            everything = [pairs, *runs]
+            for text in dict.fromkeys(text for run in everything for text in run.notices):
+                notice(text)
+            done = set.intersection(*(run.done for run in everything))
+            before = len(done)
+            failed: dict[int, str] = {}
+            if before < count and stop() is Stop.NO:
+                self._walk(pairs, runs, done, self.job(rates), crew, failed, progress, stop)
+            for run in everything:
+                run.flush()
+            result = None
+            complete = all(run.complete for run in everything)
+            interrupted = stop() is not Stop.NO and not complete
+            if complete:
+                for one, run in zip(self.studies, runs, strict=True):
+                    run.finish(one.sum_up(run))
+                result = summed_up(
+                    self.sides,
+                    [list(run.rows()) for run in runs],
+                    list(pairs.rows()),
+                    described=first.described,
+                    seed=self.settings.seed,
+                )
+                pairs.finish(result)
+                self._keep_differences(place, result, self.job(rates), stop, notice)
+                place.write(RESULT, (json.dumps(result, allow_nan=False, indent=1) + "\n").encode())
+            ended = Ended(
+                summary=None,
+                done=len(done),
+                total=count,
+                resumed=before,
+                failed=failed,
+                interrupted=interrupted,
+                seconds=pairs.seconds(),
+                notices=tuple(pairs.notices),
+                shown=place.shown,
+            )
+            return ended, result
+
+    def identity(self) -> dict[str, Any]:
+        """JSON of everything that decides what comes out."""
+        return {
+            **self.studies[0].identity(),
+            "model": {
+                str(side.number): one.identity()["model"] for side, one in zip(self.sides, self.studies, strict=True)
+            },
+            "matched": {str(side.number): list(side.told) for side in self.sides},
+        }
+
+    def job(self, rates: Any) -> ComparisonJob:
+        """What every worker needs. ``rates``: as from :meth:`lronnx.study.Study.rates`."""
+        jobs = tuple(one.job(rates) for one in self.studies)
+        return ComparisonJob(jobs, tuple(side.match for side in self.sides if side.match is not None))
+
+    def _walk(
+        self,
+        pairs: RunFolder,
+        runs: Sequence[RunFolder],
+        done: set[int],
+        job: ComparisonJob,
+        crew: Crew,
+        failed: dict[int, str],
+        progress: Callable[[Progress], None] | None,
+        stop: Callable[[], Stop],
+    ) -> None:
+        first, before, regions = self.studies[0], len(done), 0
+        origins: dict[int, dict[str, Any]] = {}
+
+        def tasks() -> Iterator[Task]:
+            for number in range(len(first.paths)):
+                if number in done:
+                    continue
+                if stop() is not Stop.NO:
+                    return
+                try:
+                    path = first.paths[number]
+                except LronnxError as error:
+                    failed[number] = str(error)
+                    continue
+                origins[number] = first.origin(path)
+                yield Task(number, path.points, path.closed, first.keeps_units(number))
+
+        alone = crew.workers is None and session.choose_device(self.settings.device) == "cuda"
+        count = min(1 if alone else crew.workers or session.cores(), len(first.paths) - before)
+        workers: Workers = Here(job, stop) if count == 1 else Processes(job, count, stop)
+        try:
+            for result in workers.results(tasks()):
+                if result is not None and not result.interrupted:
+                    origin = origins.pop(result.path)
+                    if result.problem:
+                        failed[result.path] = result.problem
+                    else:
+                        assert result.rows is not None
+                        for run, rows in zip(runs, result.others, strict=True):
+                            run.add(study.outcome(result._replace(rows=rows), origin))
+                            regions += int(rows.column("regions").to_numpy().sum())
+                        pairs.add(Outcome(result.path, result.rows, study.times(result)))
+                        done.add(result.path)
+                if progress is not None:
+                    progress(Progress(len(done), before, len(first.paths), regions, len(failed)))
+                if stop() is Stop.NOW:
+                    break
+        finally:
+            workers.close()
+
+    def _keep_differences(
+        self,
+        place: Place,
+        result: Mapping[str, Any],
+        job: ComparisonJob,
+        stop: Callable[[], Stop],
+        notice: Callable[[str], None],
+    ) -> None:
+        """Keep both functions along the path on which they differ most, for pictures; walked once more."""
+        comparing: Comparing | None = None
+        for pair in result["pairs"]:
+            name = f"{DIFFERENCES}/{pair['other']}.parquet"
+            number = 0 if pair["largest_at"] is None else pair["largest_at"]["path"]
+            size = 16 * self.sides[0].network.outputs * pair["union_breakpoints"] / max(len(self.studies[0].paths), 1)
+            if place.exists(name) or stop() is not Stop.NO:
+                continue
+            if size > DIFFERENCE_BYTES:
+                notice(f"the difference along path {number} has too many places to be kept for pictures")
+                continue
+            comparing = comparing or job.begin()
+            path = self.studies[0].paths[number]
+            walks, _ = comparing.walks(Task(number, path.points, path.closed), stop)
+            place.write(name, differences(walks[0], walks[pair["other"] - 1], pair, number))
+
+
+def differences(first: Sequence[Walk], other: Sequence[Walk], pair: Mapping[str, Any], path: int) -> bytes:
+    """Both functions along a path, at all edges of the regions of both, in order: a Parquet file.
+
+    Columns: ``segment`` int32, ``t`` float64, ``first`` and ``other`` list<float64>, the outputs. Between neighbouring
+    rows of a segment both are affine. Metadata: ``lronnx.path``, ``lronnx.first``, ``lronnx.other`` (numbers of the
+    networks) and ``lronnx.allowed``, what rounding explains for the output that differs most (JSON).
+    """
+    segments, times, values = [], [], ([], [])  # type: ignore[var-annotated]
+    for number, (one, two) in enumerate(zip(first, other, strict=True)):
+        t, *both = union(one, two)
+        segments.append(np.full(len(t), number, np.int32))
+        times.append(t)
+        for kept, part in zip(values, both, strict=True):
+            kept.append(part)
+    kind = pa.list_(pa.float64())
+
+    def lists(parts: Sequence[Floats]) -> pa.ListArray:
+        flat = np.concatenate(parts)
+        offsets = np.arange(len(flat) + 1, dtype=np.int32) * flat.shape[1]
+        return pa.ListArray.from_arrays(pa.array(offsets), pa.array(flat.reshape(-1)), type=kind)
+
+    columns = [pa.array(np.concatenate(segments)), pa.array(np.concatenate(times)), *(lists(one) for one in values)]
+    told = {"path": path, "first": pair["first"], "other": pair["other"], "allowed": pair["allowed"]}
+    about = {f"lronnx.{name}".encode(): json.dumps(value).encode() for name, value in told.items()}
+    table = pa.table(columns, names=["segment", "t", "first", "other"]).replace_schema_metadata(about)
+    target = pa.BufferOutputStream()
+    pq.write_table(table, target, compression="zstd")
+    return bytes(target.getvalue())
+
+
+def kept_differences(folder: str, result: Mapping[str, Any]) -> dict[int, pa.Table]:
+    """What a folder keeps of :func:`differences`, by the number of the other network.
+
+    Raises InputError if a file cannot be read.
+    """
+    place = Place.open(folder)
+    found = {}
+    for pair in result["pairs"]:
+        name = f"{DIFFERENCES}/{pair['other']}.parquet"
+        if place.exists(name):
+            try:
+                content = pa.BufferReader(place.read(name))
+                found[pair["other"]] = pq.ParquetFile(content, pre_buffer=False).read(use_threads=False)
+            except (pa.ArrowException, OSError) as error:
+                raise InputError(f"{place.shown}/{name} cannot be read: {error}") from None
+    return found
+
+
+def plan(
+    loaded: Sequence[LoadedModel],
+    made: Callable[[Network], Study],
+    *,
+    layouts: Sequence[str | None] | None = None,
+    pixels: Sequence[Pixels] | None = None,
+) -> Plan:
+    """Prepare a comparison of networks, the first of them with each of the others.
+
+    ``made``: makes the study of the first network, such as by :func:`lronnx.study.plan`: its paths, in the first one's
+    input, are everybody's. ``layouts`` and ``pixels``: of each network, see :func:`lronnx.matching.match`.
+
+    Raises InputError if inputs or outputs do not correspond, or for fewer than two networks.
+    """
+    if len(loaded) < 2:
+        raise InputError("a comparison needs at least two models")
+    first = made(loaded[0].network)
+    if not len(first.paths):
+        raise InputError("there is no path to compare networks on")
+    layouts = layouts or [None] * len(loaded)
+    called = labels([one.network.path for one in loaded])
+    probes = first.paths[0].points[:PROBES]
+    sides, studies = [Side(1, called[0], loaded[0])], []
+    for number, one in enumerate(loaded[1:], 2):
+        found = match(
+            loaded[0].network,
+            one.network,
+            layouts=(layouts[0], layouts[number - 1]),
+            pixels=None if pixels is None else (pixels[0], pixels[number - 1]),
+            probes=probes,
+            names=(called[0], called[number - 1]),
+        )
+        sides.append(Side(number, called[number - 1], one, found))
+    told = dict(first.described.get("preprocessing", {}))
+    for side in sides:
+        described = dict(first.described)
+        if side.match is not None:
+            # Part of what decides about the rows, and no difference between the paths of the runs.
+            described["preprocessing"] = {**told, "as_input_of": loaded[0].network.sha256}
+        studies.append(
+            replace(
+                first,
+                network=side.network,
+                paths=first.paths if side.match is None else _Mapped(first.paths, side.match),
+                described=described,
+                output=side.loaded.output,
+                fixed_inputs=dict(side.loaded.fixed_inputs),
+                shapes=dict(side.loaded.shapes),
+                about={**first.about, "model": side.network.name, "label": side.label},
+            )
+        )
+    return Plan(tuple(sides), tuple(studies))
+
+
+def on_points(points: Floats, closed: bool, settings: Settings, about: Mapping[str, Any], one: Network) -> Study:
+    """The study of a single path, of points (P, *sample) in the network's input."""
+    described = {"family": "points", "closed": closed, "points": study.hash_of(points)}
+    return Study(one, (Path(points, closed),), None, described, settings, about={"model": one.name, **about})
+
+
+# --- Summing up -------------------------------------------------------------------------------------------------
+
+
+def summed_up(
+    sides: Sequence[Side],
+    rows: Sequence[Sequence[pa.RecordBatch]],
+    pairs: Sequence[pa.RecordBatch],
+    *,
+    described: Mapping[str, Any],
+    seed: int,
+) -> dict[str, Any]:
+    """A comparison as one object of JSON types. What does not exist is None; nothing is nan or infinite.
+
+    ``rows``: of every network, its rows in ``records.SEGMENTS``; ``pairs``: those in ``records.PAIRS``.
+
+    Keys: ``version``, ``precision``, ``seed``, ``paths``, ``segments``, ``length`` (in the first network's input),
+    ``described`` (how the paths were made), ``models`` and ``pairs``.
+
+    Each of ``models``: ``number``, ``name``, ``label``, ``sha256``, ``input``, ``input_shape``, ``output``,
+    ``outputs`` (m), ``units``, ``notices``, ``matched`` (how it corresponds to the first one, in sentences),
+    ``regions``, ``self_check`` and ``measures``: those of :mod:`lronnx.summary` over all paths, lengths in the first
+    network's input.
+
+    Each of ``pairs``, of the ``first`` network and an ``other`` (numbers): ``verdict`` (the least favourable of the
+    paths': see :class:`lronnx.comparison.Verdict`) and ``rounding`` (the coarsest that is needed);
+    ``largest_difference`` and ``largest_at``, where it is attained (``path``, ``segment``, ``t``, ``output`` and both
+    values); ``size``, the largest output; ``allowed``, what rounding explains on that path for that output;
+    ``parts_at``, the first place on the first path where outputs differ by more, and ``paths_parted``, on how many
+    paths they do; ``mean_difference``, the mean along all paths of the norm of each output's mean absolute difference;
+    ``breakpoints``, ``union_breakpoints``, ``switches`` of both, ``matched_switches``, ``largest_move`` and
+    ``median_move`` (the median of the paths' medians) of those, ``one_to_one``, ``grazing``, ``unmatched_by_node`` and
+    ``nodes``, as :class:`lronnx.correspondence.Correspondence` defines them; and ``measures``, see
+    :func:`lronnx.pairing.paired`.
+    """
+    summaries = [summary.summarize(one, seed=seed) for one in rows]
+    per_path = [summary.per_path(one) for one in rows]
+    table = pa.Table.from_batches(pairs, records.PAIRS).to_pylist()
+    models = []
+    for side, told in zip(sides, summaries, strict=True):
+        [group] = told["groups"]["all"]
+        models.append(
+            {
+                "number": side.number,
+                "name": side.network.name,
+                "label": side.label,
+                "sha256": side.network.sha256,
+                "input": side.network.input_name,
+                "input_shape": list(side.network.input_shape),
+                "output": side.network.output_name,
+                "outputs": side.network.outputs,
+                "units": side.network.units,
+                "notices": list(side.network.notices),
+                "matched": list(side.told),
+                "regions": told["totals"]["regions"],
+                "self_check": told["totals"]["self_check"],
+                "measures": {
+                    name: {key: figures[key] for key in _FIGURES} for name, figures in group["measures"].items()
+                },
+            }
+        )
+    totals = summaries[0]["totals"]
+    compared = []
+    for side, other in zip(sides[1:], per_path[1:], strict=True):
+        own = [row for row in table if row["other"] == side.number]
+        figures = _pair(own)
+        measures = pairing.pair(per_path[0], other, list(summaries[0]["measures"]), seed=seed)
+        compared.append({"first": 1, "other": side.number, **figures, "measures": measures})
+    return {
+        "version": __version__,
+        "precision": "double",
+        "seed": seed,
+        "paths": totals["paths"],
+        "segments": totals["segments"],
+        "length": totals["length"],
+        "described": dict(described),
+        "models": models,
+        "pairs": compared,
+    }
+
+
+def _pair(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The figures of a pair over all paths, which are in order."""
+    order = list(Verdict)
+    worst = max(rows, key=lambda row: row["largest_difference"])
+    parted = [row for row in rows if row["parts_at"] is not None]
+    roundings = [row["rounding"] for row in rows]
+    integral = np.sum([row["difference_integral"] for row in rows], axis=0)
+    length = math.fsum(row["length"] for row in rows)
+    moves = [row["largest_move"] for row in rows if row["largest_move"] is not None]
+    medians = [row["median_move"] for row in rows if row["median_move"] is not None]
+    nodes: dict[str, dict[str, int]] = {}
+    for row in rows:
+        for node, others in row["nodes"]:
+            for name, switches in others:
+                known = nodes.setdefault(node, {})
+                known[name] = known.get(name, 0) + switches
+    at = worst["largest_at"]
+    return {
+        "verdict": max((row["verdict"] for row in rows), key=lambda verdict: order.index(Verdict(verdict))),
+        "rounding": None if None in roundings else "float32" if "float32" in roundings else "double",
+        "largest_difference": worst["largest_difference"],
+        "largest_at": None if at is None else {"path": worst["path"], **at},
+        "size": max(row["size"] for row in rows),
+        "allowed": worst["allowed"][0 if at is None else at["output"]] if worst["allowed"] else 0.0,
+        "parts_at": {"path": parted[0]["path"], **parted[0]["parts_at"]} if parted else None,
+        "paths_parted": len(parted),
+        "mean_difference": metrics.norm(integral) / length if length > 0.0 else None,
+        **{
+            name: [sum(row[f"{name}_{which}"] for row in rows) for which in ("first", "other")]
+            for name in ("breakpoints", "switches", "grazing")
+        },
+        "union_breakpoints": sum(row["union_breakpoints"] for row in rows),
+        "matched_switches": sum(row["matched_switches"] for row in rows),
+        "largest_move": max(moves, default=None),
+        "median_move": float(np.median(medians)) if medians else None,
+        "one_to_one": all(row["one_to_one"] for row in rows),
+        "unmatched_by_node": [_totals(row[f"unmatched_{which}"] for row in rows) for which in ("first", "other")],
+        "nodes": nodes,
+    }
+
+
+def _totals(maps: Iterable[Iterable[tuple[str, int]]]) -> dict[str, int]:
+    total: dict[str, int] = {}
+    for entries in maps:
+        for node, count in entries:
+            total[node] = total.get(node, 0) + count
+    return dict(sorted(total.items(), key=lambda entry: -entry[1]))
