@@ -7,6 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
+# Markers of tests that run only if the option of the same name asks for them, and what these need.
+OPT_IN = {"slow": "run the tests marked slow as well", "frameworks": "run what needs lronnx[interoperability] as well"}
+
 
 @pytest.fixture(scope="session", autouse=True)
 def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
@@ -18,12 +21,14 @@ def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--slow", action="store_true", help="run the tests marked slow as well")
+    for marker, told in OPT_IN.items():
+        parser.addoption(f"--{marker}", action="store_true", help=told)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if config.getoption("--slow"):
-        return
-    for item in items:
-        if "slow" in item.keywords:
-            item.add_marker(pytest.mark.skip(reason="slow: runs with --slow"))
+    for marker in OPT_IN:
+        if config.getoption(f"--{marker}"):
+            continue
+        for item in items:
+            if marker in item.keywords:
+                item.add_marker(pytest.mark.skip(reason=f"{marker}: runs with --{marker}"))
