@@ -371,7 +371,7 @@ class _Drawing:
             )
         return Panel(
             [*back, *front],
-            Axis("size of the difference", log=self.floor > 0.0, range=(self.floor, self.top)),
+            Axis("size of the difference", log=self.floor > 0.0, range=(self.floor or -0.04 * self.top, self.top)),
             verticals=self._borders(),
             title="How far the outputs are apart",
         )
@@ -443,8 +443,9 @@ class _Drawing:
         path, told = self.path, self.told
         sentences = []
         if self.comparison["paths"] > 1:
-            which = "one" if not told["largest_difference"] else "the one on which the networks differ most"
-            sentences.append(f"Of {self.comparison['paths']:,} paths, {which}.")
+            count = f"{self.comparison['paths']:,} paths"
+            differ = f"Of {count}, the one on which the networks differ most."
+            sentences.append(differ if told["largest_difference"] else f"One of {count}; they differ on none.")
         sentences.append(
             "Between neighbouring breakpoints of either network both are affine, and so is the difference."
         )
@@ -454,8 +455,8 @@ class _Drawing:
                 f"They part on another path first: {comparison_report.place_text(self.comparison, parted)}."
             )
         if told["allowed"] is not None and self.allowed is None:
-            far = report.number(told["allowed"])
-            sentences.append(f"What rounding explains, {far}, is too far away from the differences to be shown.")
+            size = "small" if told["allowed"] < self.top else "large"
+            sentences.append(f"What rounding explains is too {size}, beside the differences, to be shown.")
         if self.floor:
             sentences.append("What is less than the axis shows, 0 too, is at its lower end.")
         if self.faint:
@@ -505,8 +506,10 @@ def _overview(comparison: Object) -> list[Figure]:
     kept = [
         name for name in names if any((pair["measures"][name]["ratio"] or 0.0) > 0.0 for pair in comparison["pairs"])
     ]
-    pairs = comparison["pairs"]
-    if comparison["paths"] < 2 or not any(_apart(pair["measures"][name]) for pair in pairs for name in kept):
+    # Those of the same regions would all be 1.
+    pairs = [pair for pair in comparison["pairs"] if any(_apart(pair["measures"][name]) for name in kept)]
+    pairs = pairs[: colors.SERIES]
+    if comparison["paths"] < 2 or not pairs:
         return []
     means = {name: comparison["models"][0]["measures"][name]["mean"] for name in names}
     marks: list[Mark] = []
@@ -538,9 +541,9 @@ def _overview(comparison: Object) -> list[Figure]:
         text = f"{study.plain(segment.elided(other, LONGEST))}: {{measure}}\n{{ratio}} times the first's"
         if (high > low).any():
             text += "\n95 % interval {low} to {high}"
-            marks.append(Bars(at, high, low, min(0.12, each / 3), color, opacity=0.55, horizontal=True, group=other))
+            marks.append(Bars(at, high, low, min(0.09, each / 4), color, opacity=0.6, horizontal=True, group=other))
         hover = Hover(text, columns)
-        marks.append(Points(ratio, at, color, segment.elided(other, LONGEST), size=8.0, group=other, hover=hover))
+        marks.append(Points(ratio, at, color, segment.elided(other, LONGEST), size=9.0, group=other, hover=hover))
         table["measure"] += [row[0] for row in rows]
         table["network"] += [other] * len(rows)
         for key, values in (("ratio", ratio), ("low", low), ("high", high)):
@@ -552,6 +555,8 @@ def _overview(comparison: Object) -> list[Figure]:
         replace(mark, low=np.maximum(mark.low, shown[0])) if isinstance(mark, Bars) and mark.low is not None else mark
         for mark in marks
     ]
+    rows_ = (-0.6, len(kept) - 0.4)
+    marks.insert(0, Line(np.ones(2), np.array(rows_), MUTED, width=1.5))
     first = str(comparison["models"][0]["label"])
     few = comparison["paths"] < report.FEW
     alone = comparison_report.label(comparison, pairs[0]["other"])
@@ -565,22 +570,23 @@ def _overview(comparison: Object) -> list[Figure]:
                     marks,
                     Axis(
                         ticks=[(float(len(kept) - 1 - i), report.MEASURES[name]) for i, name in enumerate(kept)],
-                        range=(-0.6, len(kept) - 0.4),
+                        range=rows_,
                     ),
-                    verticals=[1.0],
                     legend=len(pairs) > 1,
                 )
             ],
             x=Axis("ratio of the means over the paths", log=True, range=shown),
-            caption=f"1, the dashed line: as {first}."
+            caption=f"1, the line: as much as {first}."
             + (
                 ""
                 if few
-                else " Bars: the 95 % interval of the mean difference, path by path, divided by the first's mean; one "
-                "that does not reach the line tells the networks apart."
+                else " Bars: the 95 % interval of the mean difference, path by path, divided by the first's mean."
             ),
             table={key: column if key in ("measure", "network") else np.array(column) for key, column in table.items()},
-            aspect=0.25 + 0.065 * len(kept) if len(pairs) == 1 else 0.2 + 0.025 * len(kept) * min(len(pairs), 4),
+            # Of two networks it is one of several figures side by side.
+            aspect=(0.25 + 0.065 * len(kept))
+            if len(comparison["pairs"]) == 1
+            else 0.16 + len(kept) * (0.014 + 0.01 * min(len(pairs), 4)),
         )
     ]
 
@@ -659,7 +665,7 @@ def paired(pair: Pair, measure: Measure, detail: Detail = study.ALL) -> Figure |
         title=f"{study.sentence(measure.title)}, path by path",
         panels=[
             Panel(upper, Axis(f"{measure.title} of {other}", log=log, range=(low, high)), height=1.7, legend=False),
-            Panel(lower, Axis(f"difference: {other} minus {first}"), height=1.0),
+            Panel(lower, Axis("difference"), title=f"{other} minus {first}"),
         ],
         x=Axis(f"{measure.label(False)} of {first}", log=log, range=(low, high)),
         caption=" ".join(filter(None, caption)),
@@ -700,7 +706,8 @@ def _bends(named: Sequence[Named]) -> Iterator[list[Figure]]:
     for one in named[: compare.MOST_SIDE_BY_SIDE]:
         layers = Layers.of(one.run)
         prefix = f"{one.slug}-"
-        place = study.along(one.run, layers, name=prefix)
+        # What was not walked would look like what does not switch.
+        place = None if compare.walked(one.run) == "partial" else study.along(one.run, layers, name=prefix)
         along += [place] if place is not None else []
         for figure, row in zip(study.by_layer(one.run, layers, name=prefix), (shares, units), strict=False):
             row.append(figure)
@@ -785,10 +792,12 @@ class _Page:
 
     def _warnings(self) -> Iterator[page.Block]:
         """What has to be known first."""
-        failed = [str(model["label"]) for model in self._comparison["models"] if not model["self_check"]["ok"]]
-        if failed:
-            text = f"SELF-CHECK FAILED: do not rely on these figures. It failed on paths of {compare.listed(failed)}."
-            yield self._page.Prose(text, "warning")
+        for one in self._named:
+            told = report.study_warnings(one.run.summary)
+            if not one.run.summary["totals"]["self_check"]["ok"]:
+                told[-1] = f"SELF-CHECK FAILED: do not rely on these figures. {told[-1]}"
+            for text in told:
+                yield self._page.Prose(f"{one.label}: {text}", "warning")
 
     # ---- the networks
 
