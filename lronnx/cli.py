@@ -982,7 +982,7 @@ def compare(
     if planned.studies[0].told:
         _tell(planned.studies[0].told)
     for side in planned.sides:
-        for text in (*side.network.notices, *side.told):
+        for text in side.network.notices:
             _tell(f"Notice: {side.label}: {text}")
     interrupts = _Interrupts("paths", raises=True)
     try:

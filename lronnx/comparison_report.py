@@ -12,7 +12,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from lronnx import report
-from lronnx.report import clean, interval, interval_text, number, shape_text, short
+from lronnx.report import clean, interval, number, shape_text, short
 
 TOP_NODES = 6
 """Nodes of unmatched switches, and of correspondences, that are named at most."""
@@ -87,29 +87,32 @@ def verdict_text(pair: Mapping[str, Any], paths: int) -> str:
 def evidence_rows(result: Mapping[str, Any], pair: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """The evidence of a verdict: the name of each figure, the figure, and what it means."""
     at, parts = pair["largest_at"], pair["parts_at"]
-    rows = [
-        (
-            "largest difference",
-            _tiny(pair["largest_difference"]),
-            "outputs are equal everywhere" if at is None else f"{place_text(result, at)}: {_values(at)}",
-        ),
-        ("rounding explains", _tiny(pair["allowed"]), f"of that output; the largest of all is {number(pair['size'])}"),
-    ]
-    if pair["verdict"] == "different" and parts is not None:
-        rows.append(("parts from", number(parts["t"]), f"in t: {place_text(result, parts)}: {_values(parts)}"))
-    rows.append(("mean difference", _tiny(pair["mean_difference"]), "along the paths, norm over the outputs"))
+    if at is None:
+        rows = [("largest difference", "0", "the outputs are equal everywhere")]
+    else:
+        rows = [
+            ("largest difference", tiny(pair["largest_difference"]), output_text(at)),
+            ("  where", number(at["t"]), f"t{place_text(result, at)}"),
+        ]
+    rows.append(
+        ("rounding explains", tiny(pair["allowed"]), f"of it; the largest of all outputs is {number(pair['size'])}")
+    )
+    if parts is not None:
+        rows.append(("parts from", number(parts["t"]), f"t{place_text(result, parts)}, output {parts['output']}"))
+    if pair["mean_difference"] is not None:
+        rows.append(("mean difference", tiny(pair["mean_difference"]), "along the paths, norm over the outputs"))
     breakpoints, switches, matched = pair["breakpoints"], pair["switches"], pair["matched_switches"]
     rows.append(("breakpoints", _two(breakpoints), f"{pair['union_breakpoints']} in the union of both"))
-    told = f"{matched} of one stand for {matched} of the other"
+    told = "each stands for one of the other" if switches == [matched, matched] else f"{matched} stand for each other"
     if pair["grazing"] != [0, 0]:
-        told += f"; {_two(pair['grazing'])} more are rounding at a kink"
+        told += f"; of the rest, {_two(pair['grazing'])} are rounding at a kink"
     rows.append(("unit switches", _two(switches), told))
     if matched:
         rows.append(
             (
                 "moved by",
-                _tiny(pair["median_move"]),
-                f"in t, the median of switches that match; at most {_tiny(pair['largest_move'])}",
+                tiny(pair["median_move"]),
+                f"in t, the median of those that correspond; at most {tiny(pair['largest_move'])}",
             )
         )
     for which, nodes in zip(("first", "other"), pair["unmatched_by_node"], strict=True):
@@ -140,13 +143,14 @@ def node_pairs(pair: Mapping[str, Any]) -> list[tuple[str, str, int]]:
 
 
 def place_text(result: Mapping[str, Any], at: Mapping[str, Any]) -> str:
-    """A place on the paths, and an output."""
-    where = f"t = {number(at['t'])}"
-    if result["segments"] > result["paths"]:
-        where += f" of segment {at['segment']}"
-    if result["paths"] > 1:
-        where += f" of path {at['path']}"
-    return f"output {at['output']} at {where}"
+    """Where on the paths a place is, as far as there is more than one segment or path: `` in segment 5 of path 4``."""
+    where = f" in segment {at['segment']}" if result["segments"] > result["paths"] else ""
+    return where + (f" of path {at['path']}" if result["paths"] > 1 else "")
+
+
+def output_text(at: Mapping[str, Any]) -> str:
+    """An output, and what it is there in both networks."""
+    return f"output {at['output']}: {number(at['first'])} and {number(at['other'])}"
 
 
 def shows_differences(pair: Mapping[str, Any]) -> bool:
@@ -154,7 +158,7 @@ def shows_differences(pair: Mapping[str, Any]) -> bool:
     return bool(pair["verdict"] != "identical regions")
 
 
-PAIRED_COLUMNS = ("measure", "difference", "95 % interval", "ratio", "d_z", "larger in")
+PAIRED_COLUMNS = ("measure", "difference", "95 % interval", "ratio", "d_z", "larger")
 
 
 def paired_rows(pair: Mapping[str, Any]) -> list[tuple[str, ...]]:
@@ -163,15 +167,15 @@ def paired_rows(pair: Mapping[str, Any]) -> list[tuple[str, ...]]:
     for name, figures in pair["measures"].items():
         if not figures["count"]:
             continue
-        share = figures["larger"]
+        ends = interval(figures)
         rows.append(
             (
                 report.MEASURES[name],
                 _signed(figures["difference"]),
-                interval_text(interval(figures)),
-                short(figures["ratio"]),
-                "-" if figures["count"] < report.FEW else short(figures["standardized"]),
-                f"{100 * share:.3g} %",
+                "-" if ends is None else f"{_three(ends[0])} .. {_three(ends[1])}",
+                _three(figures["ratio"]),
+                _three(figures["standardized"]) if figures["count"] >= report.FEW else "-",
+                f"{100 * figures['larger']:.3g} %",
             )
         )
     return rows
@@ -185,7 +189,7 @@ def paired_notes(pair: Mapping[str, Any]) -> list[str]:
         told += "; d_z: that mean in standard deviations of the differences"
     else:
         told += f"; of fewer than {report.FEW} paths no interval is told"
-    return [f"{told}; larger in: the share of paths on which it is larger, ties counting half."]
+    return [f"{told}; larger: the share of paths on which it is larger, ties counting half."]
 
 
 def mean_rows(result: Mapping[str, Any]) -> list[tuple[str, ...]]:
@@ -231,21 +235,21 @@ def _paired(result: Mapping[str, Any], pair: Mapping[str, Any]) -> RenderableTyp
     return Group(table, report.paragraph(*paired_notes(pair)))
 
 
-def _values(at: Mapping[str, Any]) -> str:
-    return f"{number(at['first'])} and {number(at['other'])}"
-
-
 def _two(counts: Sequence[int]) -> str:
     return f"{counts[0]} and {counts[1]}" if counts[0] != counts[1] else f"{counts[0]} each"
 
 
-def _tiny(figure: float | None) -> str:
-    """Two digits: of differences only the size matters."""
+def tiny(figure: float | None) -> str:
+    """Two digits: of small differences only the size matters."""
     return "-" if figure is None else "0" if figure == 0.0 else f"{figure:.2g}"
 
 
 def _signed(figure: float | None) -> str:
-    return "-" if figure is None else "0" if figure == 0.0 else f"{'+' if figure > 0 else ''}{short(figure)}"
+    return "-" if figure is None else "0" if figure == 0.0 else f"{figure:+.3g}"
+
+
+def _three(figure: float | None) -> str:
+    return "-" if figure is None else f"{figure:.3g}"
 
 
 def _count(count: int, what: str) -> str:
