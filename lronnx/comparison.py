@@ -11,15 +11,17 @@ no more than :data:`lronnx.network.ROUNDING` of the largest output, places in t 
 definition's own resolution, which is worth that times the slope.
 
 *float32*: one network holds numbers that were computed from the other's and rounded to single precision (BatchNorm
-folded into weights, layers rescaled, nodes fused). By how much that changes outputs depends on the network: how much
-it cancels, and how steep it is. It is measured: the first network, walked in single precision, is a network with as
-many roundings. What its outputs move by, times :data:`SINGLE_FACTOR`, is what rounding explains.
+folded into weights, layers rescaled, nodes fused). What that amounts to depends on the network: on how much cancels,
+and on how steep it is. It is measured on a yardstick, the first network with every weight moved to a neighbouring
+number (:meth:`lronnx.network.Network.rounded`): by how much it differs, times :data:`ROUNDED_FACTOR`, is what rounding
+explains, of outputs and of places in t. A walk in single precision is no such yardstick: its errors are independent
+from pixel to pixel and average out, where a weight of a convolution is wrong everywhere.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -33,10 +35,23 @@ from lronnx.errors import InputError
 from lronnx.network import ROUNDING, SwitchingNode
 from lronnx.regions import Floats, Walk
 
-SINGLE_FACTOR = 4.0
-SINGLE_FLOOR = 8 * float(np.finfo(np.float32).eps)
-MOVE_FACTOR = 4.0
+ROUNDED_FACTOR = 4.0
+"""What rounding of stored numbers explains, relative to what the yardstick shows.
+
+PENDING
+"""
+
+ROUNDED_FLOOR = 8 * float(np.finfo(np.float32).eps)
+"""The least that it explains of an output, relative to the largest absolute value of that output."""
+
+# How much finer double precision rounds than single precision.
+_FINER = float(np.finfo(np.float64).eps / np.finfo(np.float32).eps)
+
 GROSS = 0.1
+"""Outputs that differ by more than this, relative to the largest, where a path begins, are told apart by nothing else.
+
+No rounding explains that, and the yardstick need not be walked.
+"""
 
 
 class Verdict(StrEnum):
@@ -137,13 +152,13 @@ def compare_walks(
     other: Sequence[Walk],
     *,
     nodes: tuple[Sequence[SwitchingNode], Sequence[SwitchingNode]],
-    single: Callable[[], Sequence[Walk]] | None = None,
+    rounded: Callable[[], Sequence[Walk]] | None = None,
 ) -> PathComparison:
     """Compare two networks' walks of the same path, a walk per segment, the other's outputs in the first's order.
 
-    ``nodes``: both networks' switching nodes. ``single``: walks the same path with the first network in single
-    precision; asked only if rounding in double precision does not explain the differences, and these are not gross from
-    the start. Without it nothing is explained by ``float32``.
+    ``nodes``: both networks' switching nodes. ``rounded``: walks the same path with the first network's
+    :meth:`~lronnx.network.Network.rounded` twin; asked only if rounding in double precision does not explain the
+    differences, and these are not gross from the start. Without it nothing is explained by ``float32``.
 
     Raises InputError if the walks have different numbers of outputs, or if there is none.
     """
@@ -157,7 +172,7 @@ def compare_walks(
     unions = [_Union(*union(a, b)) for a, b in zip(first, other, strict=False)]
     size = max(max(np.abs(u.first).max(initial=0.0), np.abs(u.other).max(initial=0.0)) for u in unions)
     largest, largest_at = _largest(unions)
-    rounding, allowed, tolerance = _explained(first, other, unions, float(size), single)
+    rounding, allowed, tolerance = _explained(first, other, unions, float(size), rounded)
     parts_at = _first_above(unions, allowed)
     correspondence = correspond(first, other, nodes, tolerance=tolerance, moved=rounding != "double")
     if rounding is None:
@@ -230,23 +245,30 @@ def _explained(
     other: Sequence[Walk],
     unions: Sequence[_Union],
     size: float,
-    single: Callable[[], Sequence[Walk]] | None,
+    rounded: Callable[[], Sequence[Walk]] | None,
 ) -> tuple[str | None, Floats, float]:
     """Which rounding explains the differences, what it explains of each output (m,), and of a place in t."""
-    difference = np.max([np.abs(u.gap).max(axis=0) for u in unions], axis=0)
-    slopes = np.max([np.abs(walk.slopes).max(axis=0, initial=0.0) for walk in (*first, *other)], axis=0)
+    difference = _most(np.abs(u.gap) for u in unions)
+    slopes = _most(np.abs(walk.slopes) for walk in (*first, *other))
     double = ROUNDING["float64"] * size + SAME_T * slopes
     close = TOLERANCES["double"]
     if (difference <= double).all():
         return "double", double, close
-    if single is None or np.abs(unions[0].gap[0]).max(initial=0.0) > GROSS * size:
+    if rounded is None or np.abs(unions[0].gap[0]).max(initial=0.0) > GROSS * size:
         return None, double, close
-    yardstick = single()
-    wander = np.max(
-        [np.abs(_Union(*union(a, b)).gap).max(axis=0) for a, b in zip(first, yardstick, strict=False)], axis=0
-    )
-    sizes = np.max([np.maximum(np.abs(u.first), np.abs(u.other)).max(axis=0) for u in unions], axis=0)
-    allowed = np.maximum(SINGLE_FACTOR * wander + SINGLE_FLOOR * sizes, double)
+    yardstick = rounded()
+    wander = _most(np.abs(_Union(*union(a, b)).gap) for a, b in zip(first, yardstick, strict=False))
+    sizes = _most(np.maximum(np.abs(u.first), np.abs(u.other)) for u in unions)
+    # An output that the yardstick leaves alone by chance goes by the others.
+    shared = wander.max() * (sizes / sizes.max())
+    allowed = np.maximum(ROUNDED_FACTOR * np.maximum(wander, shared) + ROUNDED_FLOOR * sizes, double)
+    if (difference <= allowed * _FINER).all():
+        return "double", allowed * _FINER, close
     if (difference <= allowed).all():
-        return "float32", allowed, max(close, MOVE_FACTOR * float(moves(first, yardstick).max(initial=0.0)))
+        return "float32", allowed, max(close, ROUNDED_FACTOR * float(moves(first, yardstick).max(initial=0.0)))
     return None, allowed, close
+
+
+def _most(arrays: Iterable[Floats]) -> Floats:
+    """(m,) the largest of non-negative numbers (..., m), 0 without any."""
+    return np.asarray(np.max([array.max(axis=0, initial=0.0) for array in arrays], axis=0))

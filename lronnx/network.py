@@ -202,6 +202,15 @@ class _Study:
         shape = convolution_of(node, self.shapes) if self.lowers(node) else None
         return plan.choose(shape, node.label).name if shape is not None else ""
 
+    def weights(self) -> list[str]:
+        """The floating-point constants that affine nodes compute with, in the order in which they are read."""
+        names: dict[str, None] = {}
+        for node in self.model.graph.nodes:
+            rule = dependence.rule_of(node)
+            if rule is not None and not rule.moves and self.labels.kinds.get(node.label) is Kind.AFFINE:
+                names.update((name, None) for name in node.inputs if name in self.contents.keys() - self.variable)
+        return [name for name in names if self.contents[name].dtype.kind == "f"]
+
     def compared(self) -> frozenset[str]:
         """The labels of nodes whose rounding must not depend on the place."""
         if self.problem or self.labels.refusals:
@@ -541,6 +550,21 @@ class Network:
             for node, _ in nodes
             if study.units(node)
         )
+
+    def rounded(self, seed: int = 0) -> Network:
+        """The same network, every weight moved to a neighbouring number of single precision, up or down at random.
+
+        How far its outputs and breakpoints are from this one's is what rounding of stored numbers amounts to. Weights
+        that a transformation computes and rounds (BatchNorm folded, layers rescaled) are moved by at most half as far
+        by each rounding. Zeros stay; weights in double precision move as far as others.
+        """
+        generator = np.random.default_rng(seed)
+        contents = dict(self._study.contents)
+        for name in self._study.weights():
+            weights = np.asarray(contents[name], np.promote_types(contents[name].dtype, np.float32))
+            step = np.spacing(np.abs(weights).astype(np.float32)).astype(weights.dtype) * (weights != 0)
+            contents[name] = weights + generator.choice(np.array([-1, 1], weights.dtype), weights.shape) * step
+        return Network(replace(self._study, contents=contents))
 
     # ---- programs
 

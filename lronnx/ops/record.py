@@ -132,7 +132,7 @@ class OpRule:
     ``infinite``: whether its constant operands may hold infinities. ``tail``: may be cut off at the network's output;
     ``follows_tail``: may stand behind such an operator there. ``compares``: switches between elements of one operand,
     many of which may be exactly the same, as in the border of an image. ``per_channel`` and ``absorb``: for
-    :func:`lronnx.passes.fold`.
+    :func:`lronnx.passes.fold`. ``moves``: its constant operands say where elements go, they are no weights.
     """
 
     op_type: str
@@ -150,6 +150,7 @@ class OpRule:
     compares: bool = False
     per_channel: PerChannel | None = None
     absorb: Absorb | None = None
+    moves: bool = False
     samples: tuple[Sample, ...] = ()
 
 

@@ -430,6 +430,7 @@ register(
         "Resize",
         _resize_verdict,
         _resize,
+        moves=True,
         samples=(
             Sample(((1, 2, 4, 4), None, _scales), {"mode": "linear"}),
             Sample(((1, 2, 4, 4), None, _scales), {"mode": "nearest", "nearest_mode": "ceil"}),
@@ -455,6 +456,7 @@ register(
         "Upsample",
         only(0),
         _resize,
+        moves=True,
         samples=(
             Sample(((1, 2, 3, 3), np.array([1, 1, 2, 2], np.float32)), {}, 9),
             Sample(((1, 2, 3, 3), np.array([1, 1, 2, 2], np.float32)), {"mode": "linear"}, 9),
