@@ -29,6 +29,7 @@ def export_onnx(
     input_name: str,
     output_name: str,
     metadata: Mapping[str, Any],
+    keep_batch_norm: bool = False,
 ) -> None:
     """Write ``module`` (in evaluation mode) to ``path``, weights inside, the first dimension dynamic.
 
@@ -37,6 +38,8 @@ def export_onnx(
     ``sample``: float32 (N, ...) with N >= 2, since the exporter would take a 1 for a constant.
     ``metadata``: written to the model's ``metadata_props`` with the prefix ``lronnx.``; strings as they
     are, anything else as JSON.
+    ``keep_batch_norm``: leave every BatchNorm a node of its own, where the exporter would fold it into the layer
+    before it; of what the exporter optimizes, only constants are then computed beforehand.
 
     Raises:
         ValueError: ``sample`` holds fewer than two rows, or the module is in training mode.
@@ -56,8 +59,14 @@ def export_onnx(
             dynamic_shapes=({0: torch.export.Dim("batch")},),
             external_data=False,
             verbose=False,
+            optimize=not keep_batch_norm,
         )
     assert program is not None  # None is what the former exporter returns
+    if keep_batch_norm:
+        from onnxscript import optimizer
+
+        optimizer.fold_constants(program.model)
+        optimizer.remove_unused_nodes(program.model)
     model = program.model_proto
     strip_provenance(model)
     onnx.helper.set_model_props(model, _properties(metadata))

@@ -38,8 +38,8 @@ class Experiment:
 
     ``train_samples``, ``test_samples``: so many images of each split, all if None, drawn by ``data_seed``;
     ``validation``: so many of the training images are held out. ``noise``: the probability that a training label is
-    replaced by another one. ``keep``: epochs whose networks are exported, too. The recipe's seed is that of the noise
-    and the weights as well.
+    replaced by another one. ``keep``: epochs whose networks are exported, too. ``keep_batch_norm``: of the exported
+    files, as for :func:`models.export.export_onnx`. The recipe's seed is that of the noise and the weights as well.
     """
 
     architecture: str
@@ -50,6 +50,7 @@ class Experiment:
     noise: float = 0.0
     data_seed: int = 0
     keep: tuple[int, ...] = ()
+    keep_batch_norm: bool = False
 
     @property
     def seed(self) -> int:
@@ -210,6 +211,7 @@ def _export(network: nn.Module, path: Path, row: Row, experiment: Experiment, pr
             input_name="image",
             output_name="logits",
             metadata=metadata,
+            keep_batch_norm=experiment.keep_batch_norm,
         )
         difference = relative_parity(network, partial, inputs)
         if not difference <= _RELATIVE_TOLERANCE:
@@ -277,6 +279,8 @@ def describe(row: Row, experiment: Experiment, prepared: Prepared, parameters: i
         "train_samples": len(images.train_labels),
         "test_samples": len(images.test_labels),
     }
+    if experiment.keep_batch_norm:
+        described["batch_norm"] = "nodes of their own"
     if experiment.noise:
         described["corrupted_indices"] = images.train_positions[prepared.corrupted].tolist()
     if experiment.train_samples is not None or experiment.validation:
@@ -415,6 +419,9 @@ def epochs_of(text: str | None, last: int) -> tuple[int, ...]:
 @click.option("--evaluate-every", type=int, default=1, show_default=True, metavar="EPOCHS")
 @click.option("--keep", metavar="0,1,2,5", help="Export the network after these epochs, too (0: before training).")
 @click.option(
+    "--keep-batch-norm", is_flag=True, help="Export BatchNorm as nodes of its own, not folded into convolutions."
+)
+@click.option(
     "--mixed-precision",
     is_flag=True,
     help="Train with bfloat16 where torch deems it safe (many times slower on a CPU without AVX-512).",
@@ -453,6 +460,7 @@ def main(
     validation: int,
     noise: float,
     keep: str | None,
+    keep_batch_norm: bool,
     device: str,
     threads: int | None,
     seed: int,
@@ -473,7 +481,7 @@ def main(
             torch.set_num_threads(threads)
         experiment = Experiment(
             architecture, chosen, train_samples, test_samples, validation, noise, data_seed,
-            epochs_of(keep, chosen.epochs),
+            epochs_of(keep, chosen.epochs), keep_batch_norm,
         )  # fmt: skip
         images = data.load(spec, folder=data_folder, download=download)
         console.print(f"{images.name}: {images.provenance}", highlight=False, markup=False, soft_wrap=True)

@@ -904,3 +904,14 @@ _REPLACED = (
 )
 for _op in _REPLACED.split():
     register(OpRule(_op, refuse(QUANTIZED), domain="com.microsoft"))
+# Of a layout that it has for each kind of processor, and of what it fuses.
+_BLOCKED = (
+    "laid out by onnxruntime for the kind of processor that it was saved on, which the file does not tell; save it "
+    "with disabled_optimizers=['NchwcTransformer'], or at the level ORT_ENABLE_EXTENDED"
+)
+_LAID_OUT = "Conv MaxPool GlobalMaxPool AveragePool GlobalAveragePool Upsample ReorderInput ReorderOutput"
+for _op in _LAID_OUT.split():
+    register(OpRule(_op, refuse(_BLOCKED), domain="com.microsoft.nchwc"))
+for _op in ("FastGelu", "BiasGelu", "QuickGelu"):
+    register(OpRule(_op, refuse(_SMOOTH), domain="com.microsoft"))
+register(OpRule("SkipLayerNormalization", refuse(_NORM), domain="com.microsoft"))
