@@ -12,7 +12,7 @@ import itertools
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import isqrt, prod
 from typing import Any
@@ -57,8 +57,8 @@ class Match:
     ``input_shape`` and ``other_shape``: one sample's, of the first network and of the other. ``outputs``: (m,), for
     each output of the first its place among the other's; None if they are in the same order. ``told``: what was matched
     and how, in short sentences. ``order``: (n,), for each number of a point of the other, flattened, its place in the
-    first's; None if they are in the same order. ``factor`` and ``term``: each either one number or (n,), in the other's
-    order; the other's number is the first's times ``factor`` plus ``term``.
+    first's; None if they are in the same order. ``scaled``: what the first's numbers, in the other's order, are
+    multiplied by, and what is then added: two numbers, or two arrays of (n,); None if they stay as they are.
     """
 
     input_shape: tuple[int, ...]
@@ -66,8 +66,7 @@ class Match:
     outputs: Ints | None = None
     told: tuple[str, ...] = ()
     order: Ints | None = None
-    factor: Floats = field(default_factory=lambda: np.array(1.0))
-    term: Floats = field(default_factory=lambda: np.array(0.0))
+    scaled: tuple[Floats, Floats] | None = None
 
     def points(self, points: Floats) -> Floats:
         """The other network's points for points of the first: float64, (P, \\*input_shape) to (P, \\*other_shape).
@@ -83,7 +82,9 @@ class Match:
         flat = array.reshape(len(array), -1)
         if self.order is not None:
             flat = flat[:, self.order]
-        return np.asarray(flat * self.factor + self.term).reshape(len(array), *self.other_shape)
+        if self.scaled is not None:
+            flat = flat * self.scaled[0] + self.scaled[1]
+        return np.asarray(flat).reshape(len(array), *self.other_shape)
 
     def values(self, array: Floats) -> Floats:
         """Outputs of the other network, or their slopes, in the order of the first's: (..., m) to (..., m)."""
@@ -163,13 +164,12 @@ def match(
     given = _checked(layouts)
     pair = _Pair(first, other, names, pixels, given)
     pair.check_counts()
-    known = image_shape or _square_image(prod(first.input_shape))
-    found = _orders(first.input_shape, other.input_shape, known)
+    found = _orders(first.input_shape, other.input_shape, image_shape, guess=True)
     inputs = found
     if any(given):
         told = pair.layouts
         inputs = tuple(replace(order, guess=False) for order in found if order.allows(told))
-    outputs = _orders(first.output_shape, other.output_shape, None)
+    outputs = _orders(first.output_shape, other.output_shape)
     if len([order for order in outputs if not order.guess]) > 1:
         # A network is taken to keep the channels of both in the same place where it is the user who says so.
         outputs = tuple(order for order in outputs if order.allows(given))
@@ -214,6 +214,12 @@ class _Pair:
         return one, two
 
     @property
+    def _short(self) -> tuple[str, str]:
+        """The same in sentences."""
+        one, two = (f"model {name}" if name.isdecimal() else name for name in self.names)
+        return one, two
+
+    @property
     def layouts(self) -> tuple[str | None, str | None]:
         """Where the inputs keep their channels as far as the user or the shapes say it."""
         one, two = (
@@ -243,7 +249,7 @@ class _Pair:
         """The match that these orders make. Raises InputError if pixels cannot be mapped."""
         first, other = self.first, self.other
         pair = inputs.known(self.layouts)
-        factor, term, told = self._pixel_map(pair[1])
+        scaled, told = self._pixel_map(pair[1])
         return Match(
             first.input_shape,
             other.input_shape,
@@ -262,8 +268,7 @@ class _Pair:
                 *told,
             ),
             inputs.order,
-            factor,
-            term,
+            scaled,
         )
 
     # ---- what the outputs tell
@@ -305,49 +310,52 @@ class _Pair:
 
     # ---- pixels
 
-    def _pixel_map(self, layout: str) -> tuple[Floats, Floats, tuple[str, ...]]:
-        """What the other's input is the first's times, what is added to that, and what to say about it."""
-        one, none = np.array(1.0), np.array(0.0)
+    def _pixel_map(self, layout: str) -> tuple[tuple[Floats, Floats] | None, tuple[str, ...]]:
+        """What a match is to scale by, see :class:`Match`, and what to say about it."""
         if self.pixels is None or all(pixels.scale is None for pixels in self.pixels):
-            return one, none, ()
+            return None, ()
         first, other = self.pixels
-        if first.scale is None or other.scale is None:
-            name = self.names[0 if first.scale is None else 1]
-            called = f"model {name}" if name.isdecimal() else name
-            gets = "its inputs are taken for the same numbers" if first.scale is None else "it gets the same numbers"
-            return one, none, (f"{called} does not say how pixels become inputs: {gets}",)
+        if first.scale is None:
+            return None, (
+                f"{self._short[0]} does not say how pixels become inputs: {self._short[1]} gets the same numbers",
+            )
+        if other.scale is None:
+            return None, (f"{self._short[1]} does not say how pixels become inputs: it gets the same numbers",)
         lists = [first.mean, first.std, other.mean, other.std]
         count = max(len(numbers) for numbers in lists)
         if any(len(numbers) not in (1, count) for numbers in lists):
             counts = [max(len(pixels.mean), len(pixels.std)) for pixels in self.pixels]
             raise InputError(
-                f"--mean and --std hold numbers for {counts[0]} channels of {self.called[0]} and for {counts[1]} of "
-                f"{self.called[1]}, whose inputs are the same images: give one number, or one per channel"
+                f"--mean and --std hold {counts[0]} numbers for {self.called[0]} and {counts[1]} for {self.called[1]}, "
+                "whose inputs are the same images: give one number, or one per channel"
             )
-        scales = Fraction(first.scale), Fraction(other.scale)
+        scale, other_scale = Fraction(first.scale), Fraction(other.scale)
         factors, terms = [], []
         for channel in range(count):
             # Composed exactly and rounded once, so that nothing is changed where both maps are the same.
             mean, std, other_mean, other_std = (Fraction(numbers[channel % len(numbers)]) for numbers in lists)
-            factors.append(float(std * scales[1] / (scales[0] * other_std)))
-            terms.append(float((mean * scales[1] / scales[0] - other_mean) / other_std))
+            factors.append(float(std * other_scale / (scale * other_std)))
+            terms.append(float((mean * other_scale / scale - other_mean) / other_std))
         if set(factors) == {1.0} and set(terms) == {0.0}:
-            return one, none, ()
-        told = (f"pixels become inputs as {_written(first)} in the first, as {_written(other)} in the other: mapped",)
+            return None, ()
+        told = (
+            f"an input is {_written(first)} in {self._short[0]} and {_written(other)} in {self._short[1]}: points go "
+            "through the map between the two",
+        )
         if len(set(factors)) == len(set(terms)) == 1:
-            return np.array(factors[0]), np.array(terms[0]), told
+            return (np.array(factors[0]), np.array(terms[0])), told
         channels = self._channels(layout, count)
-        return np.array(factors)[channels], np.array(terms)[channels], told
+        return (np.array(factors)[channels], np.array(terms)[channels]), told
 
     def _channels(self, layout: str, count: int) -> Ints:
-        """The channel of each number of the other's input, flattened, if it has so many."""
+        """The channel of each number of the other's input, flattened, if it has so many channels."""
         shape = self.other.input_shape
-        core = core_shape(shape)
-        fits = {"chw": core[:1] == (count,), "hwc": core[-1:] == (count,)}
-        in_a_row = len(_squeezed(shape)) <= 1
-        if in_a_row:
+        sizes = _squeezed(shape)
+        if len(sizes) <= 1:
             fits = dict.fromkeys(LAYOUTS, prod(shape) % count == 0)
-        if not layout and len(core) >= 3 and fits["chw"] != fits["hwc"]:
+        else:
+            fits = {"chw": sizes[0] == count, "hwc": sizes[-1] == count}
+        if not layout and fits["chw"] != fits["hwc"]:
             layout = "chw" if fits["chw"] else "hwc"
         if not layout and any(fits.values()):
             raise InputError(
@@ -358,10 +366,10 @@ class _Pair:
         if not layout or not fits[layout]:
             raise InputError(
                 f"--mean and --std hold {count} numbers, one per channel, but the input of {self.called[1]}, {shape}, "
-                f"has another number of channels: give one number, or one per channel"
+                "has another number of channels: give one number, or one per channel"
             )
-        places = np.arange(prod(shape))
-        return np.asarray(places // (len(places) // count) if layout == "chw" else places % count, dtype=np.int64)
+        places = np.arange(prod(shape), dtype=np.int64)
+        return np.asarray(places // (len(places) // count) if layout == "chw" else places % count)
 
     # ---- messages
 
@@ -483,50 +491,52 @@ def _image(shape: tuple[int, ...], rank: int, layout: str) -> tuple[int, ...]:
 
 
 def _places(image: tuple[int, ...], layout: str) -> Ints:
-    """Which number of a flattened array of this layout each number of an image, channels last, is: of ``image``."""
+    """For each number of an image, channels last, its place in a flattened array of this layout."""
     places = np.arange(prod(image), dtype=np.int64)
     if layout == "hwc":
-        return places.reshape(image)
-    return np.moveaxis(places.reshape(image[-1], *image[:-1]), 0, -1)
+        return places
+    return np.moveaxis(places.reshape(image[-1], *image[:-1]), 0, -1).ravel()
 
 
-def _orders(first: tuple[int, ...], other: tuple[int, ...], known: tuple[int, int, int] | None) -> tuple[_Order, ...]:
+def _orders(
+    first: tuple[int, ...], other: tuple[int, ...], image: tuple[int, int, int] | None = None, guess: bool = False
+) -> tuple[_Order, ...]:
     """Every way in which the numbers of arrays of two shapes may correspond, the same order at first if it is one.
 
-    ``known``: (H, W, C) of the images if both are flattened, None if nothing is known of them. Two axes are a grey
-    image, or a row of several channels: that is a guess. So is what contradicts a shape that tells its layout, and
-    another order of arrays of the same shape.
+    ``image``: (H, W, C) of the images that both hold, if that is known; ``guess``: whether arrays of numbers in a row
+    may be square ones, if it is not. Two axes are a grey image, or a row of several channels: that is a guess. So is
+    what contradicts a shape that tells its layout, and another order of arrays of the same shape.
     """
     shapes = first, other
     flat = [len(_squeezed(shape)) <= 1 for shape in shapes]
     same = _squeezed(first) == _squeezed(other)
     ranks = [len(core_shape(shape)) for shape, in_a_row in zip(shapes, flat, strict=True) if not in_a_row]
-    rank = max([2, *ranks]) if ranks else 3
+    rank = max([2, *ranks])
+    if image is not None and prod(image) != prod(first):
+        image = None
+    supposed = image or (_square_image(prod(first)) if guess else None)
     swaps: list[tuple[Ints, tuple[str, str], bool]] = []
     alike = [(layout, layout) for layout in LAYOUTS]
     for pair in (("chw", "hwc"), ("hwc", "chw")):
-        images = {
-            _image(shape, rank, layout)
-            for shape, layout, in_a_row in zip(shapes, pair, flat, strict=True)
-            if not in_a_row
-        }
-        if not ranks and known is not None and prod(known) == prod(first):
-            images = {tuple(known)}
-        if len(images) != 1:
+        sizes = [_image(*given) for given in zip(shapes, (rank, rank), pair, strict=True)]
+        sizes = [size for size, in_a_row in zip(sizes, flat, strict=True) if not in_a_row]
+        if not ranks and supposed is not None:
+            sizes = [supposed]
+        # Axes of size 1 may be anywhere, and the channels' is what it is.
+        if len({(_squeezed(size[:-1]), size[-1]) for size in sizes}) != 1:
             continue
-        image = images.pop()
-        order = _places(image, pair[0]).ravel()[np.argsort(_places(image, pair[1]).ravel())]
+        order = _places(sizes[0], pair[0])[np.argsort(_places(sizes[0], pair[1]))]
         if (order == np.arange(len(order))).all():
             alike.append(pair)
             continue
         against = any(_clear(shape) not in (None, layout) for shape, layout in zip(shapes, pair, strict=True))
-        swaps.append((order, pair, same or rank == 2 or against or not ranks))
+        swaps.append((order, pair, same or rank == 2 or against))
     found = [_Order(order, (pair,), guess) for order, pair, guess in swaps]
     if len(swaps) == 2 and np.array_equal(swaps[0][0], swaps[1][0]):
         found = [_Order(swaps[0][0], (swaps[0][1], swaps[1][1]), swaps[0][2] and swaps[1][2])]
     if not (same or any(flat)):
         return tuple(found)
-    if rank == 2:
+    if ranks and rank == 2 and (image is None or image[2] == 1):
         # Of a grey image the order is the same wherever its channel is.
         alike = list(itertools.product(LAYOUTS, LAYOUTS))
         found = [replace(order, layouts=()) for order in found]
@@ -582,7 +592,7 @@ def load_models(
         _check_known(names, option, paths, interfaces)
     loaded: list[LoadedModel] = []
     for number, (path, interface) in enumerate(zip(paths, interfaces, strict=True), 1):
-        own_maps = [(left, right) for which, left, right in maps if which in (None, number)]
+        own_maps = _own_maps(maps, number)
         first = loaded[0].network if loaded else None
         if first is None:
             output, told = _first_output(outputs.get(1), maps, path, interface)
@@ -598,7 +608,7 @@ def load_models(
         known = {name: tuple(int(n) for n in shape) for name, shape in shapes.items() if name in interface.inputs}
         with _naming(path):
             shape = sample_shape if first is None else first.input_shape
-            network, used = _load_open(path, arguments, known, shape)
+            network, used = _load_open(path, arguments, known, shape, "the points" if first is None else paths[0])
         for name in used.keys() - known.keys():
             source = "the points" if first is None else paths[0]
             told.append(
@@ -627,6 +637,13 @@ def _check_known(names: Mapping[str, Any], option: str, paths: Sequence[str], in
                 for path, interface in zip(paths, interfaces, strict=True)
             )
             raise InputError(f"{option} {name}: no model has an input of that name: {have}")
+
+
+def _own_maps(maps: Sequence[tuple[int | None, str, str]], number: int) -> list[tuple[str, str]]:
+    """What stands for what in one model: what is said of it alone goes before what is said of all."""
+    alone = [(left, right) for which, left, right in maps if which == number]
+    of_all = [(left, right) for which, left, right in maps if which is None]
+    return alone + [(left, right) for left, right in of_all if left not in dict(alone)]
 
 
 def _first_output(
@@ -707,16 +724,21 @@ def _check_input_maps(
 
 
 def _load_open(
-    path: str, arguments: Mapping[str, Any], shapes: dict[str, tuple[int, ...]], wanted: tuple[int, ...] | None
+    path: str,
+    arguments: Mapping[str, Any],
+    shapes: dict[str, tuple[int, ...]],
+    wanted: tuple[int, ...] | None,
+    source: str,
 ) -> tuple[Network, dict[str, tuple[int, ...]]]:
-    """A network, and the shapes with which it was loaded: of the input that varies ``wanted``, if it is left open."""
+    """A network, and the shapes with which it was loaded: of an input that is left open what takes ``wanted``, the
+    shape of ``source``."""
     try:
         return networks.load(path, shapes=shapes, **arguments), shapes
     except InputError as error:
         value = error.open_input
         if value is None or wanted is None or value.name in shapes or value.name in arguments["fixed_inputs"]:
             raise
-        problem: LronnxError = error
+        problem: LronnxError = InputError(f"{error}; {wanted}, the shape of {source}, does not fit it", value)
     for position, shape in enumerate(_fitting(value, wanted)):
         used = {**shapes, value.name: shape}
         try:
@@ -731,6 +753,7 @@ def _load_open(
 def _fitting(value: Value, wanted: tuple[int, ...]) -> list[tuple[int, ...]]:
     """The shapes that an input may have which takes points of the shape ``wanted``, the most natural one first."""
     if value.shape is None:
+        # Whether that is with the batch's axis is known if it is another network's, and shows if it is not.
         return [wanted]
     core = core_shape(wanted)
     ways = [core]
