@@ -45,8 +45,9 @@ _CLEARLY = 100.0
 _SMALLEST = 1e-12
 
 _STAIRCASE = (
-    "it is quantized: a staircase, piecewise constant in its input, so that there are no slopes and no linear regions "
-    "to compare; the float model that it was made from can be compared"
+    "it is quantized: what it computes is rounded to a grid, so that its output is a staircase, piecewise constant in "
+    "its input (but for the grid's scale, where that follows the input), with no slopes and no linear regions to "
+    "compare; the float model that it was made from can be compared"
 )
 
 
@@ -402,7 +403,7 @@ class _Pair:
         )
         possible = sorted({f"{one} and {two}" for order in found for one, two in order.layouts})
         only = f": they correspond as {', or as '.join(possible)}" if possible else ""
-        if not only and not any(len(_squeezed(n.input_shape)) > 1 for n in (self.first, self.other)):
+        if all(len(_squeezed(network.input_shape)) <= 1 for network in (self.first, self.other)):
             only = ": nothing tells the size of the images that were flattened"
         return f"{said} does not fit the inputs {self._inputs()}{only}"
 
@@ -483,11 +484,16 @@ def _squeezed(shape: Sequence[int]) -> tuple[int, ...]:
     return tuple(size for size in shape if size != 1)
 
 
-def _image(shape: tuple[int, ...], rank: int, layout: str) -> tuple[int, ...]:
-    """The sizes of an image's axes, channels last, of an array that keeps them in its last ``rank`` axes."""
+def _image(shape: tuple[int, ...], layout: str) -> tuple[int, ...]:
+    """The sizes of an image's axes, channels last, of an array that holds one."""
     core = core_shape(shape)
-    sizes = (1,) * (rank - len(core)) + core
-    return (*sizes[1:], sizes[0]) if layout == "chw" else sizes
+    return (*core[1:], core[0]) if layout == "chw" else core
+
+
+def _grey(shape: tuple[int, ...]) -> bool:
+    """Whether an array may be an image of a single channel, in front, behind, or without an axis of its own."""
+    core = core_shape(shape)
+    return len(core) == 2 or (len(core) == 3 and core[2] == 1)
 
 
 def _places(image: tuple[int, ...], layout: str) -> Ints:
@@ -509,18 +515,17 @@ def _orders(
     """
     shapes = first, other
     flat = [len(_squeezed(shape)) <= 1 for shape in shapes]
+    held = [shape for shape, in_a_row in zip(shapes, flat, strict=True) if not in_a_row]
     same = _squeezed(first) == _squeezed(other)
-    ranks = [len(core_shape(shape)) for shape, in_a_row in zip(shapes, flat, strict=True) if not in_a_row]
-    rank = max([2, *ranks])
+    matrices = all(len(core_shape(shape)) == 2 for shape in held)
     if image is not None and prod(image) != prod(first):
         image = None
     supposed = image or (_square_image(prod(first)) if guess else None)
     swaps: list[tuple[Ints, tuple[str, str], bool]] = []
     alike = [(layout, layout) for layout in LAYOUTS]
     for pair in (("chw", "hwc"), ("hwc", "chw")):
-        sizes = [_image(*given) for given in zip(shapes, (rank, rank), pair, strict=True)]
-        sizes = [size for size, in_a_row in zip(sizes, flat, strict=True) if not in_a_row]
-        if not ranks and supposed is not None:
+        sizes = [_image(shape, layout) for shape, layout in zip(shapes, pair, strict=True) if shape in held]
+        if not held and supposed is not None:
             sizes = [supposed]
         # Axes of size 1 may be anywhere, and the channels' is what it is.
         if len({(_squeezed(size[:-1]), size[-1]) for size in sizes}) != 1:
@@ -530,13 +535,13 @@ def _orders(
             alike.append(pair)
             continue
         against = any(_clear(shape) not in (None, layout) for shape, layout in zip(shapes, pair, strict=True))
-        swaps.append((order, pair, same or rank == 2 or against))
+        swaps.append((order, pair, same or matrices or against))
     found = [_Order(order, (pair,), guess) for order, pair, guess in swaps]
     if len(swaps) == 2 and np.array_equal(swaps[0][0], swaps[1][0]):
         found = [_Order(swaps[0][0], (swaps[0][1], swaps[1][1]), swaps[0][2] and swaps[1][2])]
     if not (same or any(flat)):
         return tuple(found)
-    if ranks and rank == 2 and (image is None or image[2] == 1):
+    if held and all(_grey(shape) for shape in held) and (image is None or image[2] == 1):
         # Of a grey image the order is the same wherever its channel is.
         alike = list(itertools.product(LAYOUTS, LAYOUTS))
         found = [replace(order, layouts=()) for order in found]
