@@ -285,7 +285,7 @@ class _Drawing:
         top, low = max(float(most.max()), line), min(typical, line)
         if top / study.SPREAD <= low:
             return 0.0, 1.15 * top
-        floor = max(float(shown[shown > 0.0].min()), min(typical / 10.0**DECADES, line / 3.0))
+        floor = min(max(float(shown[shown > 0.0].min()), typical / 10.0**DECADES), line / 3.0)
         # Room for marks at both ends.
         return floor / 1.3, top * (top / floor) ** 0.06
 
@@ -397,15 +397,12 @@ class _Drawing:
     def _sizes(self, x: Floats, gap: Floats) -> tuple[Floats, Floats]:
         """The size of a difference that is affine between x, with a vertex wherever it is 0; on a logarithmic axis,
         where straight lines are curves, with vertices that follow these, and nothing below the axis' end."""
-        cross = np.flatnonzero(np.sign(gap[:-1]) * np.sign(gap[1:]) < 0.0)
-        share = gap[cross] / (gap[cross] - gap[cross + 1])
-        at = x[cross] + share * (x[cross + 1] - x[cross])
-        inside = (at > x[cross]) & (at < x[cross + 1])
-        x, y = (np.insert(of, cross[inside] + 1, new) for of, new in ((x, at[inside]), (np.abs(gap), 0.0)))
+        x, gap = _crossed(x, gap, 0.0)
+        y = np.abs(gap)
         if not self.floor:
             kept = thinning.simplify(x, y, self.top / (2 * self.columns))
             return self._reduced(x[kept], y[kept])
-        x, y = _bent(x, y, self.floor, (self.limits[1] - self.limits[0]) / self.columns)
+        x, y = _bent(*_crossed(x, y, self.floor), self.floor, (self.limits[1] - self.limits[0]) / self.columns)
         heights = np.log(np.maximum(y, self.floor))
         kept = thinning.simplify(x, heights, math.log(self.top / self.floor) / (2 * self.columns))
         x, heights = self._reduced(x[kept], heights[kept])
@@ -479,6 +476,15 @@ class _Drawing:
             found |= {f"first_{k}": path.first[:, k], f"other_{k}": path.other[:, k]}
             found[f"difference_{k}"] = path.other[:, k] - path.first[:, k]
         return found
+
+
+def _crossed(x: Floats, y: Floats, level: float) -> tuple[Floats, Floats]:
+    """A polyline with a vertex wherever it crosses a level."""
+    gap = y - level
+    at = np.flatnonzero(np.sign(gap[:-1]) * np.sign(gap[1:]) < 0.0)
+    places = x[at] + gap[at] / (gap[at] - gap[at + 1]) * (x[at + 1] - x[at])
+    inside = (places > x[at]) & (places < x[at + 1])
+    return np.insert(x, at[inside] + 1, places[inside]), np.insert(y, at[inside] + 1, level)
 
 
 def _bent(x: Floats, y: Floats, floor: float, width: float) -> tuple[Floats, Floats]:
