@@ -306,13 +306,13 @@ def rename(model: Path, made: Path) -> str:
 
 
 def externalize(model: Path, made: Path) -> str:
-    """Put all weights into a file beside the model.
+    """Put the weights, all tensors of 1024 bytes or more, into a file beside the model.
 
-    In Python: ``onnx.save(onnx.load("model.onnx"), "external.onnx", save_as_external_data=True, size_threshold=0)``.
+    In Python: ``onnx.save(onnx.load("model.onnx"), "external.onnx", save_as_external_data=True)``.
     """
     weights = made.with_name(f"{made.name}.data")
     weights.unlink(missing_ok=True)  # onnx would append to it
-    onnx.save(onnx.load(model), made, save_as_external_data=True, location=weights.name, size_threshold=0)
+    onnx.save(onnx.load(model), made, save_as_external_data=True, location=weights.name)
     return ""
 
 
@@ -390,7 +390,7 @@ def quantize_dynamically(model: Path, made: Path) -> str:
     """
     from onnxruntime import quantization
 
-    quantization.quantize_dynamic(model, made)
+    quantization.quantize_dynamic(_without_shapes(model), made)
     return ""
 
 
@@ -421,8 +421,15 @@ def quantize_statically(model: Path, made: Path) -> str:
             dtype = helper.tensor_dtype_to_np_dtype(kind.elem_type)
             feed[value.name] = random.random([dim.dim_value or 1 for dim in kind.shape.dim]).astype(dtype)
         feeds.append(feed)
-    quantization.quantize_static(model, made, Reader(feeds))
+    quantization.quantize_static(_without_shapes(model), made, Reader(feeds))
     return ""
+
+
+def _without_shapes(model: Path) -> ModelProto:
+    """A model without the shapes of what is inside: some releases transpose a Gemm's weights and leave theirs."""
+    proto = onnx.load(model)
+    del proto.graph.value_info[:]
+    return proto
 
 
 @dataclass(frozen=True)
