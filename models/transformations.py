@@ -625,21 +625,20 @@ def _quiet() -> Iterator[None]:
         logging.disable(disabled)
 
 
-def compare(
-    model: Path, made: Path, points: str, closed: bool, options: Sequence[str]
-) -> tuple[str, str, dict[str, Any] | None]:
-    """Outcome, reason and result of ``lronnx compare``, as in :class:`Row`."""
-    command = [sys.executable, "-m", "lronnx", "compare", str(model), str(made), "--points", points, "--json"]
-    command += [*(["--closed"] if closed else []), *options]
+def compare(model: Path, made: Path, options: Sequence[str]) -> tuple[str, str, dict[str, Any] | None]:
+    """Outcome, reason and result of ``lronnx compare``, as in :class:`Row`; ``options`` are its own."""
+    command = [sys.executable, "-m", "lronnx", "compare", str(model), str(made), "--json", *options]
     done = subprocess.run(command, capture_output=True, text=True)
-    told = done.stderr.strip().removeprefix("Error: ")
+    # In front of it there may be notices.
+    _, _, error = f"\n{done.stderr}".rpartition("\nError: ")
+    error = (error or done.stderr).strip().replace(str(made), made.name)
     if done.returncode == _DONE:
         return "compared", "", dict(json.loads(done.stdout))
     if done.returncode == _NOT_PIECEWISE_AFFINE:
-        return "refused", told, None
+        return "refused", error, None
     if done.returncode == _SELF_CHECK_FAILED:
-        return "failed", f"the self-check failed: {told}", dict(json.loads(done.stdout))
-    return "failed", f"lronnx compare ended with exit code {done.returncode}: {told}", None
+        return "failed", f"the self-check failed: {error}", dict(json.loads(done.stdout))
+    return "failed", f"lronnx compare ended with exit code {done.returncode}: {error}", None
 
 
 # ---- the table
@@ -700,24 +699,32 @@ def markdown(rows: Sequence[Row]) -> str:
 
 
 def _briefly(reason: str) -> str:
-    """The head of a reason and the first node that it names."""
-    lines = [" ".join(line.split()) for line in reason.splitlines() if line.strip()]
-    return ": ".join(lines[:2]) + (f" (and {len(lines) - 2} more)" if len(lines) > 2 else "")
+    """A reason in one line; of the nodes that it lists, indented, the first alone."""
+    told, nodes = [], 0
+    for line in reason.splitlines():
+        if line.startswith(" "):
+            nodes += 1
+            if nodes > 1:
+                continue
+        told.append(line.strip())
+    if nodes > 1:
+        told[1] += f" (and {nodes - 1} more)"
+    return ": ".join(told[:2]) + "".join(f"; {line}" for line in told[2:])
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
 @click.argument("model", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.argument("options", nargs=-1, type=click.UNPROCESSED)
-@click.option(
-    "--points", required=True, metavar="FILE", help="The path: an array with its points along the first axis."
-)
+@click.option("--points", metavar="FILE", help="The path: an array with its points along the first axis.")
 @click.option("--closed", is_flag=True, help="Go on from the last point back to the first.")
+@click.option("--start", metavar="FILE", help="The path: from this point, an array or an image ...")
+@click.option("--end", metavar="FILE", help="... to this one.")
 @click.option(
     "--only",
     multiple=True,
     type=click.Choice([one.name for one in TRANSFORMATIONS]),
     metavar="NAME",
-    help=f"Apply this one alone; may be repeated. {', '.join(one.name for one in TRANSFORMATIONS)}.",
+    help=f"Apply this one alone; may be repeated: {', '.join(one.name for one in TRANSFORMATIONS)}.",
 )
 @click.option(
     "-o",
@@ -727,7 +734,16 @@ def _briefly(reason: str) -> str:
     required=True,
     help="Folder for the models and the table.",
 )
-def main(model: Path, points: str, closed: bool, only: tuple[str, ...], folder: Path, options: tuple[str, ...]) -> None:
+def main(
+    model: Path,
+    points: str | None,
+    closed: bool,
+    start: str | None,
+    end: str | None,
+    only: tuple[str, ...],
+    folder: Path,
+    options: tuple[str, ...],
+) -> None:
     """Apply transformations to MODEL, an ONNX file, and compare each with it along a path.
 
     OPTIONS, after --, are further ones of lronnx compare. Exit code 1 if a comparison fails.
@@ -738,19 +754,20 @@ def main(model: Path, points: str, closed: bool, only: tuple[str, ...], folder: 
         onnx.load(model)
     except Exception as error:  # protobuf's error has no public name
         raise Refused(f"{model} is not an ONNX model: {_first_line(error)}") from error
-    against = partial(compare, model, points=points, closed=closed, options=options)
+    given = [("--points", points), ("--start", start), ("--end", end)]
+    path = [text for option, value in given if value is not None for text in (option, value)]
+    against = partial(compare, model, options=[*path, *(["--closed"] if closed else []), *options])
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with console.status("the model with itself") as status:
-            # What is wrong with the points, the options or the model itself is told once.
+            # What is wrong with the path, the options or the model itself is told once.
             outcome, reason, _ = against(model)
             if outcome != "compared":
                 raise Refused(f"{model} cannot be compared with itself: {reason}")
             rows = transform(chosen, model, folder, against, status.update)
         text = markdown(rows)
         write_whole(folder / MARKDOWN, text.encode())
-        described = {"model": model.name, "points": points, "closed": closed, "options": options}
-        table = {**described, "transformations": [asdict(row) for row in rows]}
+        table = {"model": model.name, "transformations": [asdict(row) for row in rows]}
         write_whole(folder / JSON, json.dumps(table, indent=1).encode())
     except OSError as error:
         raise Refused(str(error)) from error

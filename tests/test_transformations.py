@@ -417,7 +417,7 @@ def test_the_table() -> None:
             verdict="different", rounding=None, largest_difference=0.0, largest_move=None, median_move=None
         )),
         Row("int8", "onnxruntime", "1.32.0", "", "i.onnx", (74, 196), "refused",
-            "not piecewise affine: 3 nodes refused\n  #3 a: quantized\n  #4 b\n  #5 c", None),
+            "not piecewise affine: 3 nodes refused\n  #3 a: quantized\n  #4 b\n  #5 c\nso there", None),
         Row("opset-down", "onnx", "1.23.2", "", None, (74, None), "not applied", "it cannot", None),
         Row("odd", "onnx", "1.23.2", "", "o.onnx", (74, 74), "failed", "the self-check failed", compared()),
     ]  # fmt: skip
@@ -433,7 +433,7 @@ def test_the_table() -> None:
     assert cells[5] == ["opset-down", "onnx 1.23.2", "74", "not applied", *[""] * 7]
     assert cells[6][3] == "identical regions (failed)"
     assert lines[8:] == [
-        "- int8: refused: not piecewise affine: 3 nodes refused: #3 a: quantized (and 2 more)",
+        "- int8: refused: not piecewise affine: 3 nodes refused: #3 a: quantized (and 2 more); so there",
         "- opset-down: not applied: it cannot",
         "- odd: failed: the self-check failed",
     ]
@@ -479,22 +479,20 @@ def answering(monkeypatch: pytest.MonkeyPatch, code: int, stdout: str, stderr: s
     ("code", "stdout", "outcome", "reason"),
     [
         (0, json.dumps(compared()), "compared", ""),
-        (3, "", "refused", "wrong"),
-        (5, json.dumps(compared()), "failed", "the self-check failed: wrong"),
-        (4, "", "failed", "lronnx compare ended with exit code 4: wrong"),
-        (-9, "", "failed", "lronnx compare ended with exit code -9: wrong"),
+        (3, "", "refused", "wrong of b.onnx"),
+        (5, json.dumps(compared()), "failed", "the self-check failed: wrong of b.onnx"),
+        (4, "", "failed", "lronnx compare ended with exit code 4: wrong of b.onnx"),
+        (-9, "", "failed", "lronnx compare ended with exit code -9: wrong of b.onnx"),
     ],
 )
 def test_exit_codes_are_told_apart(
     code: int, stdout: str, outcome: str, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    called = answering(monkeypatch, code, stdout, "Error: wrong\n")
-    found = transformations.compare(Path("a.onnx"), Path("b.onnx"), "p.npy", True, ["--precision", "single"])
+    called = answering(monkeypatch, code, stdout, "Notice: first\nError: wrong of a/b.onnx\n")
+    found = transformations.compare(Path("a.onnx"), Path("a", "b.onnx"), ["--points", "p.npy"])
     assert found == (outcome, reason, compared() if stdout else None)
-    assert called == [
-        [sys.executable, "-m", "lronnx", "compare", "a.onnx", "b.onnx", "--points", "p.npy", "--json", "--closed",
-         "--precision", "single"]
-    ]  # fmt: skip
+    command = [sys.executable, "-m", "lronnx", "compare", "a.onnx", str(Path("a", "b.onnx")), "--json"]
+    assert called == [[*command, "--points", "p.npy"]]
 
 
 def invoke(*arguments: object) -> Result:
@@ -509,7 +507,7 @@ def test_the_command_writes_what_it_prints(tmp_path: Path, monkeypatch: pytest.M
     assert result.exit_code == 0, result.output
     assert result.stdout == (tmp_path / "new" / "transformations.md").read_text(encoding="utf-8")
     described = json.loads((tmp_path / "new" / "transformations.json").read_text(encoding="utf-8"))
-    assert (described["model"], described["points"], described["closed"]) == (RESNET.name, "p.npy", False)
+    assert described["model"] == RESNET.name
     assert [one["name"] for one in described["transformations"]] == ["renamed", "float16-weights"]
     assert described["transformations"][1]["comparison"] == compared()
     assert {path.name for path in (tmp_path / "new").iterdir()} == {
