@@ -12,6 +12,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from lronnx import report
+from lronnx.crossing import SAME_T
 from lronnx.report import clean, interval, number, shape_text, short
 
 TOP_NODES = 6
@@ -102,7 +103,8 @@ def evidence_rows(result: Mapping[str, Any], pair: Mapping[str, Any]) -> list[tu
     if pair["mean_difference"] is not None:
         rows.append(("mean difference", tiny(pair["mean_difference"]), "along the paths, norm over the outputs"))
     breakpoints, switches, matched = pair["breakpoints"], pair["switches"], pair["matched_switches"]
-    rows.append(("breakpoints", _two(breakpoints), f"{pair['union_breakpoints']} in the union of both"))
+    union = f"{pair['union_breakpoints']} in the union (closer than {SAME_T:g} in t: one)"
+    rows.append(("breakpoints", _two(breakpoints), union))
     told = "each stands for one of the other" if switches == [matched, matched] else f"{matched} stand for each other"
     if pair["grazing"] != [0, 0]:
         told += f"; of the rest, {_two(pair['grazing'])} are rounding at a kink"
@@ -115,19 +117,16 @@ def evidence_rows(result: Mapping[str, Any], pair: Mapping[str, Any]) -> list[tu
                 f"in t, the median of those that correspond; at most {tiny(pair['largest_move'])}",
             )
         )
-    for which, nodes in zip(("first", "other"), pair["unmatched_by_node"], strict=True):
-        if nodes:
-            whose = label(result, pair[which])
-            rows.append((f"only in {pair[which]}", str(sum(nodes.values())), f"{whose}: {nodes_text(nodes)}"))
+    # Where nothing corresponds, everything is only in one of them.
+    for which, nodes in zip(("first", "other"), pair["unmatched_by_node"] if matched else ({}, {}), strict=True):
+        name = f"only in {pair[which]}"
+        for node, count in list(nodes.items())[:TOP_NODES]:
+            rows.append((name, str(count), f"of {node}"))
+            name = ""
+        if len(nodes) > TOP_NODES:
+            rest = list(nodes.values())[TOP_NODES:]
+            rows.append(("", str(sum(rest)), f"of {_count(len(rest), 'more node')}"))
     return rows
-
-
-def nodes_text(nodes: Mapping[str, int]) -> str:
-    """Nodes with their numbers of switches, most first."""
-    named = sorted(nodes.items(), key=lambda entry: -entry[1])
-    told = ", ".join(f"{node} {count}" for node, count in named[:TOP_NODES])
-    left = len(named) - TOP_NODES
-    return told + (f" and {_count(left, 'more node')}" if left > 0 else "")
 
 
 def node_pairs(pair: Mapping[str, Any]) -> list[tuple[str, str, int]]:

@@ -7,6 +7,7 @@ how much memory a sweep may take (its chunks depend on it), and by which rates c
 
 from __future__ import annotations
 
+import copy
 import os
 import socket
 import tempfile
@@ -145,10 +146,14 @@ class Walking:
 
     # ---- all of a path
 
-    def segments(
-        self, task: Task, stop: Callable[[], Stop] | None = None, precision: str | None = None
-    ) -> tuple[list[Walk], str]:
-        """The walks of a path's segments, and the device that they ran on. ``precision``: another than the job's.
+    def rounded(self) -> Walking:
+        """The same with the network's rounded twin: see :meth:`lronnx.Network.rounded`."""
+        twin = copy.copy(self)
+        twin.network = self.network.rounded()
+        return twin
+
+    def segments(self, task: Task, stop: Callable[[], Stop] | None = None) -> tuple[list[Walk], str]:
+        """The walks of a path's segments, and the device that they ran on.
 
         Raises LronnxError if it cannot be walked, and StoppedError if ``stop`` ended it.
         """
@@ -166,13 +171,13 @@ class Walking:
                 # A budget is one of each segment; otherwise those that follow each other are walked together.
                 while not budgeted and last < len(still) and not still[last]:
                     last += 1
-                found = self._walk(points[first : last + 1], stop, precision)
+                found = self._walk(points[first : last + 1], stop)
                 walks += found.segments
                 device = found.device
             first = last
         return walks, device
 
-    def _walk(self, points: Floats, stop: Callable[[], Stop] | None, precision: str | None = None) -> PathWalk:
+    def _walk(self, points: Floats, stop: Callable[[], Stop] | None) -> PathWalk:
         job = self.job
         ends = None if job.max_seconds is None else time.monotonic() + job.max_seconds
 
@@ -186,7 +191,7 @@ class Walking:
         found = self.network.walk_path(
             points,
             engine=job.engine,
-            precision=precision or job.precision,
+            precision=job.precision,
             device=job.device,
             lanes=job.lanes,
             memory=job.memory,

@@ -23,7 +23,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from os import PathLike
 from pathlib import Path as FilePath
 from typing import Any
@@ -37,7 +37,7 @@ from lronnx import __version__, inputs, metrics, network, pairing, records, sess
 from lronnx.comparison import PathComparison, Verdict, compare_walks, union
 from lronnx.errors import InputError, LronnxError
 from lronnx.inputs import Pixels
-from lronnx.jobs import Job, Result, Task, told_of, worker_name
+from lronnx.jobs import Job, Result, Task, Walking, told_of, worker_name
 from lronnx.matching import LoadedModel, Match, match
 from lronnx.network import Network
 from lronnx.paths import Path
@@ -169,17 +169,18 @@ def compare(
     found = match(*given, layouts=layouts, pixels=pixels, probes=made[0][:PROBES], names=(called[0], called[1]))
     sides = (Side(1, called[0], loaded[0]), Side(2, called[1], loaded[1], found))
     walk = partial(_walk_path, closed=closed, engine=engine, device=device, lanes=lanes, memory=memory)
+    twin = cache(given[0].rounded)
     comparisons, rows = [], []
     tables: tuple[list[pa.RecordBatch], list[pa.RecordBatch]] = ([], [])
     origin = dict.fromkeys((one.name for one in records.ORIGIN), None) | {"split": ""}
     for number, points in enumerate(made):
-        mine = walk(given[0], points, "double")
-        theirs = aligned(mine, walk(given[1], found.points(points), "double"), found)
+        mine = walk(given[0], points)
+        theirs = aligned(mine, walk(given[1], found.points(points)), found)
         compared = compare_walks(
             mine,
             theirs,
             nodes=(given[0].switching_nodes, given[1].switching_nodes),
-            single=partial(walk, given[0], points, "single"),
+            rounded=lambda points=points: walk(twin(), points),  # type: ignore[misc]
         )
         comparisons.append(compared)
         rows.append(records.compared(number, {2: compared}))
@@ -203,7 +204,6 @@ def _paths(paths: ArrayLike | Iterable[ArrayLike], shape: tuple[int, ...], close
 def _walk_path(
     one: Network,
     points: Floats,
-    precision: str,
     *,
     closed: bool,
     engine: str,
@@ -211,9 +211,7 @@ def _walk_path(
     lanes: int | None,
     memory: int | None,
 ) -> tuple[Walk, ...]:
-    found: PathWalk = one.walk_path(
-        points, closed=closed, engine=engine, precision=precision, device=device, lanes=lanes, memory=memory
-    )
+    found: PathWalk = one.walk_path(points, closed=closed, engine=engine, device=device, lanes=lanes, memory=memory)
     return found.segments
 
 
@@ -247,6 +245,7 @@ class Comparing:
     def __init__(self, job: ComparisonJob) -> None:
         self._job = job
         self._walking = [job.begin() for job in job.jobs]
+        self._twin: Walking | None = None
 
     def walk(self, task: Task, stop: Callable[[], Stop] | None = None) -> Result:
         """Walk one path, in the first network's input, with all networks, and compare.
@@ -271,14 +270,16 @@ class Comparing:
         """By number of the other network, how it compares with the first."""
         kept: list[list[Walk]] = []
 
-        def single() -> Sequence[Walk]:
+        def rounded() -> Sequence[Walk]:
+            if self._twin is None:
+                self._twin = self._walking[0].rounded()
             if not kept:
-                kept.append(self._walking[0].segments(task, stop, "single")[0])
+                kept.append(self._twin.segments(task, stop)[0])
             return kept[0]
 
         nodes = [one.network.switching_nodes for one in self._walking]
         return {
-            number: compare_walks(walks[0], theirs, nodes=(nodes[0], nodes[number - 1]), single=single)
+            number: compare_walks(walks[0], theirs, nodes=(nodes[0], nodes[number - 1]), rounded=rounded)
             for number, theirs in enumerate(walks[1:], 2)
         }
 
