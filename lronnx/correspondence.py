@@ -235,21 +235,19 @@ def _same_units(
         ours, others = mine[a], theirs[b]
         count = 1 + int(max(left.segment[ours].max(), right.segment[others].max()))
         keys = left.unit[ours] * count + left.segment[ours]
-        best: tuple[tuple[int, float], Pairs, Floats] | None = None
+        found: list[tuple[tuple[int, bool, int, float], _Same]] = []
         for layout in _layouts(nodes[0][a].shape, nodes[1][b].shape):
             unit = right.unit[others] if layout is None else layout[right.unit[others]]
             i, j = _in_order(keys, left.t[ours], unit * count + right.segment[others], right.t[others])
             move = np.abs(left.t[ours[i]] - right.t[others[j]])
             within = int((move <= tolerance).sum())
-            quality = within, -float(np.median(move)) if len(move) else -np.inf
-            if best is None or quality > best[0]:
-                best = quality, (i, j), move
+            believable = _better_than_chance(keys[i], left.t[ours[i]], right.t[others[j]])
+            # In a wrong layout other units are paired, many of which do not both switch.
+            quality = within, believable, len(move), -float(move.sum())
+            found.append((quality, _Same(ours[i], others[j], move, believable)))
             if 2 * within >= max(len(ours), len(others)):
                 break
-        if best is not None:
-            (_, _), (i, j), move = best
-            believable = _better_than_chance(keys[i], left.t[ours[i]], right.t[others[j]])
-            results.append(_Same(ours[i], others[j], move, believable))
+        results.append(max(found, key=lambda one: one[0])[1])
     return results
 
 
