@@ -311,7 +311,7 @@ def externalize(model: Path, made: Path) -> str:
     In Python: ``onnx.save(onnx.load("model.onnx"), "external.onnx", save_as_external_data=True)``.
     """
     weights = made.with_name(f"{made.name}.data")
-    weights.unlink(missing_ok=True)  # onnx would append to it
+    weights.unlink(missing_ok=True)  # some releases of onnx append to it
     onnx.save(onnx.load(model), made, save_as_external_data=True, location=weights.name)
     return ""
 
@@ -594,6 +594,7 @@ def transform(
             raise
         except Exception as error:  # tools raise what they like
             reason = _why(error)
+            made.unlink(missing_ok=True)  # half of it may be there
             rows.append(Row(one.name, one.tool, version, note, None, (count, None), "not applied", reason, None))
         else:
             rows.append(Row(one.name, one.tool, version, note, made.name, (count, nodes), *compare(made)))

@@ -235,9 +235,13 @@ def of_made_weights() -> tuple[list[onnx.NodeProto], Sequence[str]]:
 
 
 def in_training() -> tuple[list[onnx.NodeProto], Sequence[str]]:
-    node = normalization("h", "y", training_mode=1)
-    node.output.extend(["mean", "var"])
-    return [helper.make_node("Conv", ["x", "w"], ["h"]), node], ["y"]
+    return [helper.make_node("Conv", ["x", "w"], ["h"]), normalization("h", "y", training_mode=1)], ["y"]
+
+
+def with_statistics() -> tuple[list[onnx.NodeProto], Sequence[str]]:
+    nodes, outputs = in_training()
+    nodes[1].output.extend(["mean", "var"])
+    return nodes, outputs
 
 
 def read_in_a_branch() -> tuple[list[onnx.NodeProto], Sequence[str]]:
@@ -260,7 +264,8 @@ def read_in_a_branch() -> tuple[list[onnx.NodeProto], Sequence[str]]:
 
 
 @pytest.mark.parametrize(
-    "case", [read_twice, an_output, behind_a_relu, in_front, of_made_weights, in_training, read_in_a_branch]
+    "case",
+    [read_twice, an_output, behind_a_relu, in_front, of_made_weights, in_training, with_statistics, read_in_a_branch],
 )
 def test_what_cannot_be_folded_stays(
     case: Callable[[], tuple[list[onnx.NodeProto], Sequence[str]]], tmp_path: Path
@@ -453,6 +458,8 @@ def test_tools_that_fail_or_are_missing_are_told(tmp_path: Path) -> None:
         Transformation("nothing", "", nothing),
     ]
     told: list[str] = []
+    for one in ones:
+        (tmp_path / f"{one.name}.onnx").write_bytes(b"of another run")
     rows = transform(ones, RESNET, tmp_path, pytest.fail, told.append)
     assert told == ["fails", "missing", "nothing"]
     assert {row.outcome for row in rows} == {"not applied"}
@@ -461,6 +468,7 @@ def test_tools_that_fail_or_are_missing_are_told(tmp_path: Path) -> None:
         "the package surely_not_installed is not installed: pip install '.[transformations]'",
         "it is as it should be",
     ]
+    assert not list(tmp_path.iterdir())
 
 
 def answering(monkeypatch: pytest.MonkeyPatch, code: int, stdout: str, stderr: str) -> list[list[str]]:
