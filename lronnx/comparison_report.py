@@ -244,11 +244,14 @@ def tiny(figure: float | None) -> str:
 
 
 def _signed(figure: float | None) -> str:
-    return "-" if figure is None else "0" if figure == 0.0 else f"{figure:+.3g}"
+    return "0" if figure == 0.0 else f"{'+' if figure is not None and figure > 0.0 else ''}{_three(figure)}"
 
 
 def _three(figure: float | None) -> str:
-    return "-" if figure is None else f"{figure:.3g}"
+    """Three digits, of counts all of them."""
+    if figure is None:
+        return "-"
+    return f"{figure:.0f}" if 1e3 <= abs(figure) < 1e6 else f"{figure:.3g}"
 
 
 def _count(count: int, what: str) -> str:

@@ -427,7 +427,7 @@ class Plan:
             "model": {
                 str(side.number): one.identity()["model"] for side, one in zip(self.sides, self.studies, strict=True)
             },
-            "matched": {str(side.number): list(side.told) for side in self.sides},
+            "matched": {str(side.number): _facts(side.match) for side in self.sides if side.match is not None},
         }
 
     def job(self, rates: Any) -> ComparisonJob:
@@ -539,6 +539,12 @@ def differences(first: Sequence[Walk], other: Sequence[Walk], pair: Mapping[str,
     target = pa.BufferOutputStream()
     pq.write_table(table, target, compression="zstd")
     return bytes(target.getvalue())
+
+
+def _facts(found: Match) -> dict[str, Any]:
+    """JSON of what a match does."""
+    arrays = {"order": found.order, "outputs": found.outputs, "factor": found.factor, "term": found.term}
+    return {name: None if array is None else study.hash_of(array) for name, array in arrays.items()}
 
 
 def kept_differences(folder: str, result: Mapping[str, Any]) -> dict[int, pa.Table]:
