@@ -22,7 +22,7 @@ from lronnx.plot import colors, compare, segment, study, thinning
 from lronnx.plot.colors import BAD, FAINT, INK, MUTED
 from lronnx.plot.compare import Comparison, Named
 from lronnx.plot.figures import Area, Axis, Bars, Column, Figure, Hover, Line, Mark, Panel, Points
-from lronnx.plot.report import MOST_BYTES
+from lronnx.plot.report import MOST_BYTES, about_data
 from lronnx.plot.study import MEASURES, Detail, Layers, Measure
 from lronnx.runs import Run
 
@@ -357,7 +357,9 @@ class _Drawing:
             front.append(self._border(parted, self.floor, self.top))
         at = self.told["largest_at"]
         if at is not None and self.told["largest_difference"] and at["path"] == path.number:
-            hover = Hover(f"the largest difference: {{y}}\n{comparison_report.place_text(self.comparison, at)}")
+            hover = Hover(
+                f"the largest difference: {{y}}\n{comparison_report.output_text(at)}\n{_place(self.comparison, at)}"
+            )
             front.append(
                 Points(
                     np.array([at["segment"] + at["t"]]),
@@ -448,9 +450,7 @@ class _Drawing:
         )
         parted = told["parts_at"]
         if parted is not None and self._parted() is None:
-            sentences.append(
-                f"They part on another path first: {comparison_report.place_text(self.comparison, parted)}."
-            )
+            sentences.append(f"They part on another path first: at {_place(self.comparison, parted)}.")
         if told["allowed"] is not None and self.allowed is None:
             size = "small" if told["allowed"] < self.top else "large"
             sentences.append(f"What rounding explains is too {size}, beside the differences, to be shown.")
@@ -623,7 +623,8 @@ def paired(pair: Pair, measure: Measure, detail: Detail = study.ALL) -> Figure |
     gap = y - x
     pooled = np.concatenate([x, y])
     log = study.is_log(pooled) and measure.key != "local-similarity"
-    low, high = _room(pooled, log)
+    low, high = _room(x, log)
+    both = _room(pooled, log)
     shown = study.spaced(len(x), detail.paths)
     order = np.argsort(gap, kind="stable")[shown]
     columns: dict[str, Column] = {
@@ -670,7 +671,7 @@ def paired(pair: Pair, measure: Measure, detail: Detail = study.ALL) -> Figure |
         name=f"{pair.prefix}paired-{measure.key}",
         title=f"{study.sentence(measure.title)}, path by path",
         panels=[
-            Panel(upper, Axis(f"{measure.title} of {other}", log=log, range=(low, high)), height=1.7, legend=False),
+            Panel(upper, Axis(f"{measure.title} of {other}", log=log, range=both), height=1.7, legend=False),
             Panel(lower, Axis("difference"), title=f"{other} minus {first}"),
         ],
         x=Axis(f"{measure.label(False)} of {first}", log=log, range=(low, high)),
@@ -794,7 +795,9 @@ class _Page:
         """The verdict in words, with the evidence that comes first."""
         name, figure, meaning = comparison_report.evidence_rows(self._comparison, pair.told)[0]
         told = comparison_report.verdict_text(pair.told, self._comparison["paths"])
-        return f"{told} {study.sentence(name)}: {figure}, {meaning}."
+        at = pair.told["largest_at"]
+        where = "" if at is None else f", at {_place(self._comparison, at)}"
+        return f"{told} {study.sentence(name)}: {figure}; {meaning}{where}."
 
     def _warnings(self) -> Iterator[page.Block]:
         """What has to be known first."""
@@ -860,7 +863,7 @@ class _Page:
         return found
 
     def _pair(self, pair: Pair, *, drawn: bool) -> list[page.Block]:
-        rows = comparison_report.evidence_rows(self._comparison, pair.told)
+        rows = [(name.strip(), *told) for name, *told in comparison_report.evidence_rows(self._comparison, pair.told)]
         blocks: list[page.Block] = [self._page.DataTable(("figure", "value", "meaning"), rows)]
         figure = difference(self._comparison, pair, columns=self._columns) if drawn else None
         if figure is not None:
@@ -878,15 +881,18 @@ class _Page:
         return blocks
 
     def _nodes(self, pair: Pair) -> list[tuple[str, ...]]:
-        """A row for each node of the first network that has a counterpart, then for nodes without one."""
-        found = comparison_report.node_pairs(pair.told)
-        alone = [dict(nodes) for nodes in pair.told["unmatched_by_node"]]
-        rows = []
-        for node, counterpart, matched in found:
-            both = (alone[0].pop(node, 0), alone[1].pop(counterpart, 0))
-            rows.append((node, counterpart, _count(matched), *map(_count, both)))
-        rows += [(node, "-", "0", _count(number), "0") for node, number in alone[0].items()]
-        return rows + [("-", node, "0", "0", _count(number)) for node, number in alone[1].items()]
+        """A row for each node of the first network that switches, in its order, then for others of the other one."""
+        found = {node: (its, matched) for node, its, matched in comparison_report.node_pairs(pair.told)}
+        mine, its = (
+            {node: alone[node] for node in dict.fromkeys([*Layers.of(run).labels, *alone]) if node in alone}
+            for run, alone in zip(pair.runs, pair.told["unmatched_by_node"], strict=True)
+        )
+        rows: list[tuple[str, ...]] = []
+        for node in dict.fromkeys([*Layers.of(pair.runs[0]).labels, *found, *mine]):
+            if node in found or node in mine:
+                other, matched = found.get(node, ("-", 0))
+                rows.append((node, other, *map(_count, (matched, mine.get(node, 0), its.pop(other, 0)))))
+        return rows + [("-", node, "0", "0", _count(number)) for node, number in its.items()]
 
     # ---- measures
 
@@ -964,9 +970,8 @@ class _Page:
     # ---- how to make it again
 
     def _again(self) -> list[page.Block]:
-        told = self._comparison["described"]
-        rows = [(str(key).replace("_", " "), _plainly(value)) for key, value in told.items() if _plainly(value)]
-        rows += [("seed", str(self._comparison["seed"])), ("precision", str(self._comparison["precision"]))]
+        known = [row for row in about_data(self._named[0].run) if row[1] != "unknown"]
+        rows = [*known, *((name, str(self._comparison[name])) for name in ("seed", "precision"))]
         blocks: list[page.Block] = [self._page.Facts(rows)]
         if self._command:
             blocks.append(self._page.Code(self._command))
@@ -980,12 +985,6 @@ def _count(number: int) -> str:
     return f"{number:,}"
 
 
-def _plainly(value: Any) -> str:
-    """What a fact of the paths is, if it can be told in a line."""
-    if isinstance(value, Mapping):
-        return ", ".join(
-            f"{str(key).replace('_', ' ')} {text}" for key, one in value.items() if (text := _plainly(one))
-        )
-    if isinstance(value, list | tuple):
-        return ", ".join(filter(None, map(_plainly, value)))
-    return "" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
+def _place(comparison: Object, at: Object) -> str:
+    """Where on the paths something is."""
+    return f"t = {report.number(at['t'])}{comparison_report.place_text(comparison, at)}"

@@ -803,7 +803,7 @@ def _facts(run: Run) -> list[tuple[str, str]]:
         if key.startswith(compare.PREFIX) and key not in _HIDDEN
     ]
     rows += [("notice", str(notice)) for notice in run.network.get("notices", [])]
-    rows += _about_data(run)
+    rows += about_data(run)
     rows.append(("engine", f"{walk.get('engine', 'unknown')}, {walk.get('precision', 'unknown')} precision"))
     for key, text in (
         ("max_regions", "at most {} regions of a segment"),
@@ -834,8 +834,8 @@ def _facts(run: Run) -> list[tuple[str, str]]:
 _VERSIONS = ("lronnx", "onnxruntime", "numpy", "pyarrow", "python")
 
 
-def _about_data(run: Run) -> list[tuple[str, str]]:
-    """Data, paths and preprocessing."""
+def about_data(run: Run) -> list[tuple[str, str]]:
+    """Data, paths and preprocessing, as terms with what is said about each."""
     about = run.study.get("paths", {})
     data = about.get("data", {})
     rows = [("data", str(run.manifest.get("chosen", {}).get("data", "unknown")))]
