@@ -165,6 +165,8 @@ def match(
     given = _checked(layouts)
     pair = _Pair(first, other, names, pixels, given)
     pair.check_counts()
+    if image_shape is not None and prod(image_shape) != prod(first.input_shape):
+        raise InputError(f"images of {image_shape} are no inputs of {pair.called[0]}, which takes {first.input_shape}")
     found = _orders(first.input_shape, other.input_shape, image_shape, guess=True)
     inputs = found
     if any(given):
@@ -518,8 +520,6 @@ def _orders(
     held = [shape for shape, in_a_row in zip(shapes, flat, strict=True) if not in_a_row]
     same = _squeezed(first) == _squeezed(other)
     matrices = all(len(core_shape(shape)) == 2 for shape in held)
-    if image is not None and prod(image) != prod(first):
-        image = None
     supposed = image or (_square_image(prod(first)) if guess else None)
     swaps: list[tuple[Ints, tuple[str, str], bool]] = []
     alike = [(layout, layout) for layout in LAYOUTS]
@@ -741,7 +741,7 @@ def _load_open(
         return networks.load(path, shapes=shapes, **arguments), shapes
     except InputError as error:
         value = error.open_input
-        if value is None or wanted is None or value.name in shapes or value.name in arguments["fixed_inputs"]:
+        if value is None or wanted is None or value.name in arguments["fixed_inputs"]:
             raise
         problem: LronnxError = InputError(f"{error}; {wanted}, the shape of {source}, does not fit it", value)
     for position, shape in enumerate(_fitting(value, wanted)):

@@ -338,6 +338,13 @@ def test_flattened_images_that_are_not_square() -> None:
     assert order_of(found) == same_image(("hwc", "chw"), (5, 8, 3)).tolist()
 
 
+def test_images_of_another_size() -> None:
+    with pytest.raises(
+        InputError, match=r"images of \(2, 2, 3\) are no inputs of model 1 \(a.onnx\), which takes \(48,\)"
+    ):
+        matched((48,), (48,), image_shape=(2, 2, 3))
+
+
 def test_a_wide_image_of_one_row_is_an_image_where_that_is_known() -> None:
     found = matched((1, 1, 8, 3), (24,), layouts=("hwc", "chw"), image_shape=(1, 8, 3))
     assert order_of(found) == same_image(("hwc", "chw"), (1, 8, 3)).tolist()
@@ -421,6 +428,13 @@ def test_outputs_that_do_not_tell() -> None:
         (linear(48), np.ones((2, 3, 4, 4)), first),
         (lambda point: np.full(10, 7.0), probes_for((3, 4, 4)), Shaped((3, 4, 4), function=lambda p: np.full(10, 7.0))),
         (lambda point: np.full(10, np.inf), probes_for((3, 4, 4)), first),
+        # Clearly closer in one order, but not the same function; and the same up to rounding, but in all orders.
+        (lambda point: 1.002 * linear(48)(point), probes_for((3, 4, 4)), first),
+        (
+            lambda point: linear(48, bias=1e6)(point) + 1.0,
+            probes_for((3, 4, 4)),
+            Shaped((3, 4, 4), function=linear(48, bias=1e6)),
+        ),
     ]
     for function, probes, one in cases:
         with pytest.raises(InputError, match="the outputs do not tell it either"):
@@ -667,14 +681,14 @@ def test_a_network_that_undoes_another_preprocessing(tmp_path: Path) -> None:
 # ---- loading
 
 
-def pair_of_inputs(path: Path, names: tuple[str, str] = ("x", "c")) -> str:
+def pair_of_inputs(path: Path, names: tuple[str, str] = ("x", "c"), second: Sequence[int | str] = (1, 4)) -> str:
     """x c + relu(x), of which one input has to be fixed."""
     nodes = [
         helper.make_node("Mul", names, ["p"]),
         helper.make_node("Relu", [names[0]], ["r"]),
         helper.make_node("Add", ["p", "r"], ["y"]),
     ]
-    return write(path, nodes, [(name, (1, 4)) for name in names], ["y"], {})
+    return write(path, nodes, [(names[0], (1, 4)), (names[1], second)], ["y"], {})
 
 
 def heads(path: Path, names: Sequence[str], inner: str = "r") -> str:
@@ -831,6 +845,19 @@ def test_open_sizes_of_the_first(tmp_path: Path) -> None:
     # Too small for the convolution in any order.
     with pytest.raises(ModelError, match=r"0\.onnx"):
         load_models(paths, sample_shape=(3, 1, 1), threads=1)
+    # What is told is why the most natural one does not work.
+    everything = [convolution(tmp_path / f"open{i}.onnx", ("n", "a", "b", "c"), "chw") for i in range(2)]
+    with pytest.raises(ModelError, match="Invalid input shape"):
+        load_models(everything, sample_shape=(3, 1, 1), threads=1)
+
+
+def test_open_sizes_of_an_input_that_is_fixed(tmp_path: Path) -> None:
+    # It has nothing to do with the points.
+    paths = [heads(tmp_path / "a.onnx", ["y"]), pair_of_inputs(tmp_path / "b.onnx", second=(1, "k"))]
+    with pytest.raises(InputError, match="the input 'c' of .* has free dimensions k"):
+        load_models(paths, fixed_inputs={"c": np.ones(4)}, threads=1)
+    loaded = load_models(paths, fixed_inputs={"c": np.ones(4)}, shapes={"c": (1, 4)}, threads=1)
+    assert [model.shapes for model in loaded] == [{}, {"c": (1, 4)}]
 
 
 def test_shapes_that_are_given_go_first(tmp_path: Path) -> None:
@@ -901,6 +928,7 @@ def test_options_per_model() -> None:
     assert read("2=1", "1/255") == ["1/255", "1", "1/255"]
     assert read("1/255", "b=2.onnx=1") == ["1/255", "1", "1/255"]
     assert read("c.onnx=x=y") == [None, None, "x=y"]
+    assert per_model(["b=2=1"], ["b", "b=2"], "--scale") == [None, "1"]
     # What is no model is part of the value.
     assert read("d.onnx=1") == ["d.onnx=1"] * 3
     assert read("dense/BiasAdd:0") == ["dense/BiasAdd:0"] * 3
@@ -938,6 +966,20 @@ def test_maps() -> None:
 
 
 # ---- real networks
+
+EXPORTED = Path(__file__).parent / "interoperability"
+
+
+@pytest.mark.parametrize("family", ["mlp", "cnn"])
+def test_the_same_weights_in_several_frameworks(family: str) -> None:
+    paths = sorted(EXPORTED.glob(f"{family}_*.onnx"))
+    assert len(paths) > 3
+    loaded = [model.network for model in load_models(paths, threads=1)]
+    for first in loaded:
+        probes = probes_for(first.input_shape)
+        for other in loaded:
+            agree(first, other, match(first, other, probes=probes))
+
 
 ALIKE = [
     ("torch_legacy/mlp.onnx", "torch_dynamo/mlp.onnx"),
