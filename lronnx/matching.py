@@ -58,8 +58,8 @@ class Match:
     ``input_shape`` and ``other_shape``: one sample's, of the first network and of the other. ``outputs``: (m,), for
     each output of the first its place among the other's; None if they are in the same order. ``told``: what was matched
     and how, in short sentences. ``order``: (n,), for each number of a point of the other, flattened, its place in the
-    first's; None if they are in the same order. ``scaled``: what the first's numbers, in the other's order, are
-    multiplied by, and what is then added: two numbers, or two arrays of (n,); None if they stay as they are.
+    first's; None if they are in the same order. ``factor`` and ``term``: what the first's numbers, in the other's order,
+    are multiplied by, and what is then added: numbers, or arrays of (n,); None if they stay as they are.
     """
 
     input_shape: tuple[int, ...]
@@ -67,7 +67,8 @@ class Match:
     outputs: Ints | None = None
     told: tuple[str, ...] = ()
     order: Ints | None = None
-    scaled: tuple[Floats, Floats] | None = None
+    factor: Floats | None = None
+    term: Floats | None = None
 
     def points(self, points: Floats) -> Floats:
         """The other network's points for points of the first: float64, (P, \\*input_shape) to (P, \\*other_shape).
@@ -83,8 +84,10 @@ class Match:
         flat = array.reshape(len(array), -1)
         if self.order is not None:
             flat = flat[:, self.order]
-        if self.scaled is not None:
-            flat = flat * self.scaled[0] + self.scaled[1]
+        if self.factor is not None:
+            flat = flat * self.factor
+        if self.term is not None:
+            flat = flat + self.term
         return np.asarray(flat).reshape(len(array), *self.other_shape)
 
     def values(self, array: Floats) -> Floats:
@@ -253,6 +256,7 @@ class _Pair:
         first, other = self.first, self.other
         pair = inputs.known(self.layouts)
         scaled, told = self._pixel_map(pair[1])
+        factor, term = (None, None) if scaled is None else scaled
         return Match(
             first.input_shape,
             other.input_shape,
@@ -271,7 +275,8 @@ class _Pair:
                 *told,
             ),
             inputs.order,
-            scaled,
+            factor,
+            term,
         )
 
     # ---- what the outputs tell
@@ -314,7 +319,7 @@ class _Pair:
     # ---- pixels
 
     def _pixel_map(self, layout: str) -> tuple[tuple[Floats, Floats] | None, tuple[str, ...]]:
-        """What a match is to scale by, see :class:`Match`, and what to say about it."""
+        """The factor and the term of a match, see :class:`Match`, and what to say about them."""
         if self.pixels is None or all(pixels.scale is None for pixels in self.pixels):
             return None, ()
         first, other = self.pixels

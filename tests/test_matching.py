@@ -620,16 +620,16 @@ def test_equal_preprocessings_change_nothing() -> None:
     spread = Pixels(1 / 255, (0.5,) * 3, (0.25,) * 3)
     for pair in [(IMAGENET, IMAGENET), (spread, Pixels(1 / 255, (0.5,), (0.25,))), (Pixels(), Pixels())]:
         found = matched((1, 3, 4, 5), (1, 3, 4, 5), pixels=pair)
-        assert found.scaled is None
+        assert (found.factor, found.term) == (None, None)
         assert len(found.told) == 2
 
 
 def test_one_model_that_does_not_say_how_pixels_become_inputs() -> None:
     found = matched((1, 3, 4, 5), (1, 3, 4, 5), pixels=(IMAGENET, Pixels()))
-    assert found.scaled is None
+    assert (found.factor, found.term) == (None, None)
     assert found.told[2] == "model 2 does not say how pixels become inputs: it gets the same numbers"
     found = matched((1, 3, 4, 5), (1, 3, 4, 5), pixels=(Pixels(mean=(1.0,)), IMAGENET), names=("a.onnx", "b.onnx"))
-    assert found.scaled is None
+    assert (found.factor, found.term) == (None, None)
     assert found.told[2] == "a.onnx does not say how pixels become inputs: b.onnx gets the same numbers"
 
 
@@ -854,7 +854,7 @@ def test_open_sizes_of_the_first(tmp_path: Path) -> None:
 def test_open_sizes_of_an_input_that_is_fixed(tmp_path: Path) -> None:
     # It has nothing to do with the points.
     paths = [heads(tmp_path / "a.onnx", ["y"]), pair_of_inputs(tmp_path / "b.onnx", second=(1, "k"))]
-    with pytest.raises(InputError, match="the input 'c' of .* has free dimensions k"):
+    with pytest.raises(InputError, match=r"the input 'c' of .* has free dimensions k"):
         load_models(paths, fixed_inputs={"c": np.ones(4)}, threads=1)
     loaded = load_models(paths, fixed_inputs={"c": np.ones(4)}, shapes={"c": (1, 4)}, threads=1)
     assert [model.shapes for model in loaded] == [{}, {"c": (1, 4)}]
