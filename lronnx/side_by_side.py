@@ -543,8 +543,7 @@ def differences(first: Sequence[Walk], other: Sequence[Walk], pair: Mapping[str,
 
 def _facts(found: Match) -> dict[str, Any]:
     """JSON of what a match does."""
-    factor, term = found.scaled or (None, None)
-    arrays = {"order": found.order, "outputs": found.outputs, "factor": factor, "term": term}
+    arrays = {"order": found.order, "outputs": found.outputs, "factor": found.factor, "term": found.term}
     return {name: None if array is None else study.hash_of(np.asarray(array)) for name, array in arrays.items()}
 
 
