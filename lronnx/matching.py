@@ -58,8 +58,8 @@ class Match:
     ``input_shape`` and ``other_shape``: one sample's, of the first network and of the other. ``outputs``: (m,), for
     each output of the first its place among the other's; None if they are in the same order. ``told``: what was matched
     and how, in short sentences. ``order``: (n,), for each number of a point of the other, flattened, its place in the
-    first's; None if they are in the same order. ``factor`` and ``term``: what the first's numbers, in the other's order,
-    are multiplied by, and what is then added: numbers, or arrays of (n,); None if they stay as they are.
+    first's; None if they are in the same order. ``factor`` and ``term``: what the first's numbers, in the other's
+    order, are multiplied by, and what is then added: numbers, or arrays of (n,); None if they stay as they are.
     """
 
     input_shape: tuple[int, ...]

@@ -496,6 +496,11 @@ def test_inputs_that_do_not_correspond(
         matched(first, other, layouts=layouts)
 
 
+def test_what_contradicts_a_shape_is_what_the_user_says() -> None:
+    found = matched((3, 32, 32), (32, 3, 32), layouts=("hwc", "chw"))
+    assert order_of(found) == same_image(("hwc", "chw"), (3, 32, 32)).tolist()
+
+
 def test_points_of_another_shape() -> None:
     found = matched((1, 3, 2, 2), (1, 2, 2, 3))
     with pytest.raises(InputError, match=r"points of shape \(2, 2, 3\)"):
