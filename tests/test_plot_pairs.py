@@ -144,7 +144,7 @@ def test_layers_that_correspond_are_told(identical: Made, different: Made) -> No
     for node, counterparts in pair["nodes"].items():
         [(counterpart, matched)] = counterparts.items()
         at = told.index(node)
-        assert told[at : at + 5] == [node, counterpart, str(matched), "0", "0"]
+        assert told[at : at + 3] == [node, counterpart, str(matched)]
     told = cells(page_of(different))
     first, other = different.comparison["pairs"][0]["unmatched_by_node"]
     rows = [told[at : at + 5] for at in range(len(told)) if told[at + 2 : at + 3] == ["0"]]
@@ -171,7 +171,7 @@ def test_networks_that_are_the_same_leave_nothing_to_compare(identical: Made, br
     content = page_of(identical)
     text = content.decode()
     assert "<h1>a.onnx and b.onnx: identical regions</h1>" in text
-    assert "Regions are the same, and so are the measures, up to rounding: b.onnx." in text
+    assert "Where regions are the same, so are the measures, up to rounding." in text
     figures = payloads(content)
     assert not [name for name in figures if name.startswith(("paired", "runs-", "ratios"))]
     drawn = figure(identical, "difference")
@@ -471,6 +471,17 @@ def test_networks_stand_beside_each_other_on_one_axis(different: Made) -> None:
     assert layers[0].x.range == layers[1].x.range
     for one, label in zip(along, ("one.onnx", "two.onnx"), strict=True):
         assert one.title.startswith(f"{label}: ")
+
+
+def test_the_keyboard_steps_through_the_breakpoints(different: Made, browser: Browser, tmp_path: Path) -> None:
+    table = different.differences[2]
+    first, other = (np.array(table[name].to_pylist()) for name in ("first", "other"))
+    browser.show(page_of(different), tmp_path)
+    browser.run("document.querySelector('#figure-difference .board').focus()")
+    browser.press("Home", "ArrowRight")
+    most = np.abs(other - first)[1]
+    told = f"{table['t'][1].as_py():.6g}: outputs differ by up to {most.max():.6g}, output {int(most.argmax())}"
+    assert told in browser.readout("difference")
 
 
 # --- Files

@@ -72,6 +72,9 @@ class _Level:
 _LEVELS = (_Level(600, 2000), _Level(300, 1000), _Level(100, 500), _Level(40, 250), _Level(10, 100))
 _STILL = 1800
 
+_STOPS = 5000
+"""Places at most that the keyboard steps through."""
+
 _TABLE_ROWS = 5000
 """Places up to which a page's figure of a difference has a table."""
 
@@ -236,7 +239,8 @@ def difference(comparison: Object, pair: Pair, *, columns: int, still: bool = Fa
     drawn = _Drawing(comparison, pair, path, columns, still)
     panels = [drawn.outputs(), drawn.apart()]
     first, other = pair.short
-    what = "where they differ most:" if pair.told["largest_difference"] else "along"
+    apart = comparison["paths"] > 1 and pair.told["largest_difference"]
+    what = "where they differ most:" if apart else "along"
     return Figure(
         name=f"{pair.prefix}difference",
         title=f"{first} and {other} {what} {drawn.where()}",
@@ -244,6 +248,7 @@ def difference(comparison: Object, pair: Pair, *, columns: int, still: bool = Fa
         x=drawn.axis(),
         caption=drawn.caption(),
         table=drawn.table() if still or len(path.x) <= _TABLE_ROWS else {},
+        stops=None if still else drawn.stops(),
         aspect=0.72,
     )
 
@@ -421,6 +426,18 @@ class _Drawing:
         begins = np.concatenate([[0], ends[:-1] + 1])
         kept = np.union1d(order[np.concatenate([begins, ends])], [0, len(x) - 1])
         return x[kept], y[kept]
+
+    def stops(self) -> tuple[Floats, Hover]:
+        """Breakpoints of either network, of very many some, with the largest difference there."""
+        at = self.kept[study.spaced(len(self.kept), _STOPS)]
+        shown = np.flatnonzero(self.path.known)
+        apart = self.path.apart[np.ix_(at, shown)]
+        columns: dict[str, Column] = {"most": apart.max(axis=1, initial=0.0)}
+        template = f"{self._place()} {{x}}: outputs differ by up to {{most}}"
+        if len(shown):
+            columns["output"] = shown[apart.argmax(axis=1)]
+            template += ", {output}"
+        return self.path.x[at], Hover(template, columns, {"output": self.path.names})
 
     # --- Words
 
@@ -870,11 +887,18 @@ class _Page:
             blocks.append(self._page.Figures([figure]))
         nodes = self._nodes(pair)
         if nodes:
-            columns = ("node", "corresponds to", "switches that match", *(f"only in {label}" for label in pair.short))
+            columns: Sequence[str] = (
+                "node",
+                "corresponds to",
+                "switches that match",
+                *(f"only in {label}" for label in pair.short),
+            )
             caption = (
                 f"Which layer of {pair.labels[1]} has the switches that stand for those of a layer of "
                 f"{pair.labels[0]}, and where other switches come from"
             )
+            if not any(pair.told["unmatched_by_node"]):
+                columns, nodes = columns[:3], [row[:3] for row in nodes]
             table = self._page.DataTable(columns, nodes, caption)
             long = len(nodes) > MOST_NODE_ROWS
             blocks.append(self._page.Disclosure(f"Layer by layer: {len(nodes)} rows", [table]) if long else table)
@@ -925,7 +949,8 @@ class _Page:
             )
         same = [pair.labels[1] for pair in self._pairs if pair not in apart]
         if same:
-            text = f"Regions are the same, and so are the measures, up to rounding: {compare.listed(same)}."
+            whose = "" if len(self._pairs) == 1 else f": {compare.listed(same)}"
+            text = f"Where regions are the same, so are the measures, up to rounding{whose}."
             blocks.append(self._page.Prose(text))
         overview = _overview(self._comparison) if apart else []
         if overview and len(self._pairs) > 1:
