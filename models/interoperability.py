@@ -201,7 +201,8 @@ def compared(first: Path, other: Path, points: Path, key: str, outputs: Sequence
     chosen = [text for k, output in enumerate(outputs, 1) if output for text in ("--output", f"{k}={output}")]
     found = lronnx("compare", first, other, "--points", f"{points}:{key}", *chosen)
     [pair] = found["pairs"]
-    return {"matched": found["models"][1]["matched"], **pair}
+    left_out = ("first", "other", "measures")  # of one path, measures say nothing that the walks do not
+    return {"matched": found["models"][1]["matched"], **{k: v for k, v in pair.items() if k not in left_out}}
 
 
 def lronnx(command: str, *arguments: str | Path) -> Any:

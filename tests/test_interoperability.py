@@ -22,7 +22,7 @@ from click.testing import CliRunner
 from numpy.typing import NDArray
 
 import lronnx
-from lronnx.comparison import PathComparison, Verdict, compare_walks
+from lronnx.comparison import Verdict
 from lronnx.network import Network
 from lronnx.regions import PathWalk
 from models import interoperability
@@ -55,14 +55,9 @@ def walk(name: str) -> tuple[Network, PathWalk]:
     return network, network.walk_path(points(name), device="cpu")
 
 
-def compare(first: str, network: Network, walked: PathWalk) -> PathComparison:
-    reference, expected = walk(first)
-
-    def single() -> Any:
-        return reference.walk_path(points(first), precision="single", device="cpu").segments
-
-    nodes = (reference.switching_nodes, network.switching_nodes)
-    return compare_walks(expected.segments, walked.segments, nodes=nodes, single=single)
+def compare(first: str, other: Network) -> lronnx.Comparison:
+    """Along the first file's points, which the other network may want in another layout."""
+    return lronnx.compare(walk(first)[0], other, np.array(points(first)), device="cpu")
 
 
 def rounded_again(first: str, other: str) -> bool:
@@ -120,11 +115,11 @@ def test_breakpoints_are_the_same(first: str, other: str) -> None:
 
 @pytest.mark.parametrize(("first", "other"), PAIRS)
 def test_regions_are_identical(first: str, other: str) -> None:
-    found = compare(first, *walk(other))
+    found = compare(first, walk(other)[0])
     assert found.verdict == Verdict.IDENTICAL
     if not rounded_again(first, other):
         assert found.rounding == "double"
-    assert found.parts_at is None
+    assert found.pair["parts_at"] is None
 
 
 def test_rounding_again_is_seen() -> None:
@@ -132,7 +127,7 @@ def test_rounding_again_is_seen() -> None:
     [unfolded] = [name for name in FILES if "as-it-is" in name]
     folded = [other for first, other in PAIRS if first == unfolded and rounded_again(first, other)]
     assert len(folded) >= 3
-    assert {compare(unfolded, *walk(other)).rounding for other in folded} == {"float32"}
+    assert {compare(unfolded, walk(other)[0]).rounding for other in folded} == {"float32"}
 
 
 @pytest.mark.parametrize("name", [pair[1] for pair in PAIRS if FILES[pair[0]]["network"] in ("mlp", "cnn")])
@@ -146,9 +141,9 @@ def test_a_changed_weight_is_noticed(name: str, tmp_path: Path) -> None:
     path = tmp_path / name
     path.write_bytes(model.SerializeToString())
     network = lronnx.load(path, output=FILES[name]["output"], threads=1)
-    found = compare(REFERENCES[FILES[name]["network"]], network, network.walk_path(points(name), device="cpu"))
+    found = compare(REFERENCES[FILES[name]["network"]], network)
     assert found.verdict == Verdict.DIFFERENT
-    assert found.parts_at is not None
+    assert found.pair["parts_at"] is not None
 
 
 # The command.
