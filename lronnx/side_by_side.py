@@ -33,12 +33,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
 
-from lronnx import __version__, inputs, metrics, network, pairing, records, session, study, summary
+from lronnx import __version__, inputs, metrics, pairing, records, session, study, summary
 from lronnx.comparison import PathComparison, Verdict, compare_walks, union
 from lronnx.errors import InputError, LronnxError
 from lronnx.inputs import Pixels
 from lronnx.jobs import Job, Result, Task, Walking, told_of, worker_name
-from lronnx.matching import LoadedModel, Match, match
+from lronnx.matching import LoadedModel, Match, load_models, match
 from lronnx.network import Network
 from lronnx.paths import Path
 from lronnx.places import Place
@@ -162,11 +162,11 @@ def compare(
 
     Raises InputError if inputs, outputs or an argument do not fit, and what :func:`lronnx.load` raises.
     """
-    given = [one if isinstance(one, Network) else network.load(one) for one in (first, other)]
+    given = [one if isinstance(one, Network) else load_models([one])[0].network for one in (first, other)]
     made = _paths(paths, given[0].input_shape, closed)
     called = labels([one.path for one in given])
     loaded = [LoadedModel(number, str(one.path), one, None, {}, {}) for number, one in enumerate(given, 1)]
-    found = match(*given, layouts=layouts, pixels=pixels, probes=made[0][:PROBES], names=(called[0], called[1]))
+    found = match(*given, layouts=layouts, pixels=pixels, probes=made[0][:PROBES])
     sides = (Side(1, called[0], loaded[0]), Side(2, called[1], loaded[1], found))
     walk = partial(_walk_path, closed=closed, engine=engine, device=device, lanes=lanes, memory=memory)
     twin = cache(given[0].rounded)
@@ -595,7 +595,7 @@ def plan(
             layouts=(layouts[0], layouts[number - 1]),
             pixels=None if pixels is None else (pixels[0], pixels[number - 1]),
             probes=probes,
-            names=(called[0], called[number - 1]),
+            names=("1", str(number)),
         )
         sides.append(Side(number, called[number - 1], one, found))
     told = dict(first.described.get("preprocessing", {}))
