@@ -154,6 +154,20 @@ def test_layers_that_correspond_are_told(identical: Made, different: Made) -> No
         assert ["-", node, "0", "0", str(count)] in rows
 
 
+def test_layers_that_correspond_in_part_are_told_with_what_is_left_of_both(different: Made) -> None:
+    comparison = copy.deepcopy(different.comparison)
+    comparison["pairs"][0] |= {
+        "nodes": {"a": {"x": 5, "y": 1}},
+        "unmatched_by_node": [{"a": 2, "third": 4, "first": 3}, {"x": 1000, "z": 1}],
+    }
+    told = cells(page_of(different._replace(comparison=comparison)))
+    at = told.index("first", told.index("moved by") if "moved by" in told else 0)
+    # In the first network's order, as far as that is known.
+    rows = [("first", "-", "0", "3", "0"), ("third", "-", "0", "4", "0"), ("a", "x", "5", "2", "1,000")]
+    rows += [("-", "z", "0", "0", "1")]
+    assert told[at : at + 20] == [cell for row in rows for cell in row]
+
+
 def test_what_has_to_be_known_first_stands_out(different: Made) -> None:
     broken = different._replace(runs=[different.runs[0], made_runs.run(2, 40, ok=False, partial=True)])
     text = page_of(broken).decode()
