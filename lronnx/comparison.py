@@ -174,7 +174,7 @@ def compare_walks(
     largest, largest_at = _largest(unions)
     rounding, allowed, tolerance = _explained(first, other, unions, float(size), rounded)
     parts_at = _first_above(unions, allowed)
-    correspondence = correspond(first, other, nodes, tolerance=tolerance, moved=rounding != "double")
+    correspondence = correspond(first, other, nodes, tolerance=tolerance, moved=rounding is None)
     if rounding is None:
         verdict = Verdict.DIFFERENT
     else:

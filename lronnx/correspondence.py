@@ -12,7 +12,8 @@ of a unit on a path is when it switches, its *signature*. Switches are matched o
 3. The same signature anywhere.
 4. *Moved.* Only between functions that differ: the same unit, however far apart its switches are. It is done for pairs
    of nodes whose switches are nearer to each other than to those of some other unit; between two networks that were
-   trained apart they are not, and nothing is matched.
+   trained apart they are not, and nothing is matched. Where most units of a node have moved, this is done before 2:
+   among many switches a strange one is soon near.
 5. Single switches at the same place, up to ``tolerance``.
 
 Of the rest, rounding explains those of a unit that has only grazed its kink: two switches, there and back, within the
@@ -93,12 +94,17 @@ class _Switches:
 
 @dataclass(frozen=True, eq=False)
 class _Same:
-    """The switches of the same units of two nodes, paired in order; ``move``: how far apart they are."""
+    """The switches of the same units of two nodes, paired in order; ``move``: how far apart they are.
+
+    ``key``: which pairs are of one unit, on one segment. ``believable``: whether they are nearer than chance has it;
+    None if they are too few to tell.
+    """
 
     first: Integers
     other: Integers
     move: Floats
-    believable: bool
+    key: Integers
+    believable: bool | None
 
 
 def reached(first: Sequence[Walk], other: Sequence[Walk]) -> list[float]:
@@ -134,7 +140,7 @@ def correspond(
     for found in same:
         close = found.move <= tolerance
         # Where most units have moved, another that happens to switch at the same place is no better.
-        if moved and found.believable and 2 * close.sum() < len(close):
+        if moved and found.believable is True and 2 * close.sum() < len(close):
             close[:] = True
         match((found.first[close], found.other[close]))
     domains = np.full(len(left.labels), -1), np.full(len(right.labels), -1)
@@ -148,9 +154,16 @@ def correspond(
         kinds = (domains[0][left.node], domains[1][right.node]) if within else None
         match(_alike(left, right, groups, free, kinds, tolerance))
     if moved:
+        few = [found for found in same if found.believable is None]
+        together = few and _better_than_chance(
+            np.concatenate([len(few) * found.key + number for number, found in enumerate(few)]),
+            left.t[np.concatenate([found.first for found in few])],
+            right.t[np.concatenate([found.other for found in few])],
+        )
         for found in same:
-            open_ = (partner[found.first] < 0) & ~taken[found.other] & found.believable
-            match((found.first[open_], found.other[open_]))
+            if (together if found.believable is None else found.believable) is not False:
+                open_ = (partner[found.first] < 0) & ~taken[found.other]
+                match((found.first[open_], found.other[open_]))
     single = np.arange(len(left)), np.arange(len(right))
     match(_alike(left, right, single, (partner < 0, ~taken), None, tolerance))
     return _summary(left, right, groups, partner, taken, tolerance)
@@ -243,8 +256,8 @@ def _same_units(
             within = int((move <= tolerance).sum())
             believable = _better_than_chance(keys[i], left.t[ours[i]], right.t[others[j]])
             # In a wrong layout other units are paired, many of which do not both switch.
-            quality = within, believable, len(move), -float(move.sum())
-            found.append((quality, _Same(ours[i], others[j], move, believable)))
+            quality = within, believable is not False, len(move), -float(move.sum())
+            found.append((quality, _Same(ours[i], others[j], move, keys[i], believable)))
             if 2 * within >= max(len(ours), len(others)):
                 break
         results.append(max(found, key=lambda one: one[0])[1])
@@ -314,11 +327,11 @@ def _nearest(few: Floats, many: Floats) -> Integers:
     return picked
 
 
-def _better_than_chance(keys: Integers, t_first: Floats, t_other: Floats) -> bool:
+def _better_than_chance(keys: Integers, t_first: Floats, t_other: Floats) -> bool | None:
     """Whether paired switches are at most half as far apart, in the median, as those of units paired otherwise.
 
     ``keys``: (n,) which unit, and segment, a pair belongs to. The others are as far away as can be in the order of the
-    keys, and switch as often.
+    keys, and switch as often. None if there are too few of them.
     """
     order = np.argsort(keys, kind="stable")
     _, start, inverse, count = np.unique(keys[order], return_index=True, return_inverse=True, return_counts=True)
@@ -332,7 +345,7 @@ def _better_than_chance(keys: Integers, t_first: Floats, t_other: Floats) -> boo
     one, two = t_first[order][by_kind], t_other[order][by_kind]
     several = size > 1
     if several.sum() < _FEW:
-        return True
+        return None
     apart, chance = np.abs(one - two)[several], np.abs(one - two[elsewhere])[several]
     return bool(2.0 * np.median(apart) <= np.median(chance))
 
