@@ -628,7 +628,9 @@ def _quiet() -> Iterator[None]:
 
 def compare(model: Path, made: Path, options: Sequence[str]) -> tuple[str, str, dict[str, Any] | None]:
     """Outcome, reason and result of ``lronnx compare``, as in :class:`Row`; ``options`` are its own."""
-    command = [sys.executable, "-m", "lronnx", "compare", str(model), str(made), "--json", *options]
+    # Of one path no more than one worker can do anything.
+    given = ["--json", "--workers", "1", *options]
+    command = [sys.executable, "-m", "lronnx", "compare", str(model), str(made), *given]
     done = subprocess.run(command, capture_output=True, text=True)
     # In front of it there may be notices.
     _, _, error = f"\n{done.stderr}".rpartition("\nError: ")
@@ -700,7 +702,7 @@ def markdown(rows: Sequence[Row]) -> str:
 
 
 def _briefly(reason: str) -> str:
-    """A reason in one line; of the nodes that it lists, indented, the first alone."""
+    """A reason in one line: of the nodes that it lists, indented, the first; without its end, which is how to go on."""
     told, nodes = [], 0
     for line in reason.splitlines():
         if line.startswith(" "):
@@ -708,8 +710,9 @@ def _briefly(reason: str) -> str:
             if nodes > 1:
                 continue
         told.append(line.strip())
-    if nodes > 1:
-        told[1] += f" (and {nodes - 1} more)"
+    if nodes:
+        told = told[:-1] if len(told) > 2 else told
+        told[1] += f" (and {nodes - 1} more)" if nodes > 1 else ""
     return ": ".join(told[:2]) + "".join(f"; {line}" for line in told[2:])
 
 

@@ -163,6 +163,22 @@ def test_the_trained_vgg8_is_walked() -> None:
     assert walk.regions > 500
 
 
+RESNET = ROOT / "models" / "trained" / "resnet18bn_digits.onnx"
+
+
+def test_the_trained_resnet_keeps_its_batch_norms_and_recognizes_digits() -> None:
+    assert_self_contained_and_anonymous(RESNET)
+    model = onnx.load(RESNET)
+    assert sum(node.op_type == "BatchNormalization" for node in model.graph.node) == 20
+    told = metadata(model)
+    assert (told["lronnx.architecture"], told["lronnx.batch_norm"]) == ("resnet18bn_w2", "nodes of their own")
+    with np.load(EXAMPLE / "digits_data.npz") as data:
+        images, labels = data["x_test"][:, None] * np.float32(json.loads(told["lronnx.scale"])), data["y_test"]
+    [logits] = onnxruntime.InferenceSession(RESNET, providers=["CPUExecutionProvider"]).run(None, {"image": images})
+    # Some of these digits, split otherwise, it was trained with.
+    assert (logits.argmax(1) == labels).mean() > float(told["lronnx.accuracy_test"]) - 0.02
+
+
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
     pytest.importorskip("torch")

@@ -95,6 +95,26 @@ def test_saved_data_are_what_was_trained_and_tested_with(tmp_path: Path) -> None
     assert {one["corrupted"]: one["paths"] for one in groups} == {True: wrong.sum(), False: 40 - wrong.sum()}
 
 
+def test_batch_norms_can_be_kept_as_nodes(tmp_path: Path) -> None:
+    options = ("resnet18bn_w1", "--epochs", 1, "--train-samples", 40, "--test-samples", 20, "--threads", 1)
+    images = np.random.default_rng(0).random((5, 1, 8, 8), np.float32)
+    counts, logits = [], []
+    # The same training twice: only what is exported differs.
+    for more in ((), ("--keep-batch-norm",)):
+        result = invoke(*options, *more, "-o", tmp_path / "run", "--device", "cpu")
+        assert result.exit_code == 0, result.output
+        path = tmp_path / "run" / "model.onnx"
+        model = onnx.load(path)
+        counts.append(
+            [sum(node.op_type == kind for node in model.graph.node) for kind in ("Conv", "BatchNormalization")]
+        )
+        assert ("lronnx.batch_norm" in {entry.key for entry in model.metadata_props}) == bool(more)
+        logits += onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"]).run(None, {"image": images})
+    assert counts == [[20, 0], [20, 20]]
+    assert np.ptp(logits[0]) > 0.1
+    np.testing.assert_allclose(logits[1], logits[0], rtol=0, atol=1e-4)
+
+
 MODELS = {"epoch_00000.onnx": 0, "epoch_00001.onnx": 1, "model.onnx": 3}
 
 

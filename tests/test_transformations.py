@@ -422,7 +422,7 @@ def test_the_table() -> None:
             verdict="different", rounding=None, largest_difference=0.0, largest_move=None, median_move=None
         )),
         Row("int8", "onnxruntime", "1.32.0", "", "i.onnx", (74, 196), "refused",
-            "not piecewise affine: 3 nodes refused\n  #3 a: quantized\n  #4 b\n  #5 c\nso there", None),
+            "not piecewise affine: 3 nodes refused\n  #3 a: quantized\n  #4 b\n  #5 c\nso there\ntry this", None),
         Row("opset-down", "onnx", "1.23.2", "", None, (74, None), "not applied", "it cannot", None),
         Row("odd", "onnx", "1.23.2", "", "o.onnx", (74, 74), "failed", "the self-check failed", compared()),
     ]  # fmt: skip
@@ -499,7 +499,17 @@ def test_exit_codes_are_told_apart(
     called = answering(monkeypatch, code, stdout, "Notice: first\nError: wrong of a/b.onnx\n")
     found = transformations.compare(Path("a.onnx"), Path("a", "b.onnx"), ["--points", "p.npy"])
     assert found == (outcome, reason, compared() if stdout else None)
-    command = [sys.executable, "-m", "lronnx", "compare", "a.onnx", str(Path("a", "b.onnx")), "--json"]
+    command = [
+        sys.executable,
+        "-m",
+        "lronnx",
+        "compare",
+        "a.onnx",
+        str(Path("a", "b.onnx")),
+        "--json",
+        "--workers",
+        "1",
+    ]
     assert called == [[*command, "--points", "p.npy"]]
 
 
@@ -546,3 +556,26 @@ def test_bad_input_is_told_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert_refused(invoke(RESNET, "--points", "p.npy", "-o", tmp_path / "file" / "out"), "file")
     assert_refused(invoke(RESNET, *options), "cannot be compared with itself", "cannot read p.npy")
     assert not list((tmp_path / "out").iterdir())
+
+
+def test_the_command_compares_what_it_makes(tmp_path: Path) -> None:
+    with np.load(ROOT / "lronnx" / "example" / "digits_data.npz") as data:
+        np.save(tmp_path / "points.npy", data["x_test"][:2])
+    only = [part for name in ("batchnorm-folded", "int8-dynamic") for part in ("--only", name)]
+    command = [sys.executable, "-m", "models.transformations", RESNET, "--points", tmp_path / "points.npy", *only]
+    done = subprocess.run(
+        [str(part) for part in (*command, "-o", tmp_path)], cwd=ROOT, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    text = (tmp_path / "transformations.json").read_text(encoding="utf-8")
+    folded, quantized = json.loads(text)["transformations"]
+    assert folded["outcome"] == "compared"
+    [pair] = folded["comparison"]["pairs"]
+    assert (pair["verdict"], pair["rounding"], pair["one_to_one"]) == ("identical regions", "float32", True)
+    assert pair["breakpoints"][0] == pair["breakpoints"][1] > 100
+    assert quantized["outcome"] == "refused"
+    assert "int8-dynamic.onnx" in quantized["reason"]
+    told = done.stdout.splitlines()
+    assert [line.split("|")[4].strip() for line in told[2:4]] == ["identical regions", "refused"]
+    assert "DynamicQuantizeLinear" in told[5]
+    assert "it is quantized" in told[5]
