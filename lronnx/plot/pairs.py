@@ -49,6 +49,9 @@ MOST_NODE_ROWS = 60
 OUTPUTS = 4
 """Outputs at most that have a colour of their own: the one that differs most, and those that are the largest."""
 
+SPREAD = 10.0
+"""An axis of differences is logarithmic where it shows so many times what is typical, or what rounding explains."""
+
 DECADES = 2.0
 """Decades that a logarithmic axis of differences goes down below what is typical."""
 
@@ -288,7 +291,7 @@ class _Drawing:
             self.allowed = None
         line = self.allowed or typical
         top, low = max(float(most.max()), line), min(typical, line)
-        if top / study.SPREAD <= low:
+        if top / SPREAD <= low:
             return 0.0, 1.15 * top
         floor = min(max(float(shown[shown > 0.0].min()), typical / 10.0**DECADES), line / 3.0)
         # Room for marks at both ends.
@@ -319,14 +322,16 @@ class _Drawing:
                 marks.append(Line(x, y, color, name, width=width, opacity=opacity, group=group, hover=hover))
         parted = self._parted()
         if parted is not None:
-            room = 0.05 * (high - low) or 1.0
+            # Of halves: differences of the largest numbers are none.
+            room = 0.1 * (high / 2 - low / 2) or 1.0
             front.append(self._border(parted, low - room, high + room))
         return Panel(
             [*back, *front],
             Axis("output"),
             height=1.3,
             verticals=self._borders(),
-            title=f"Outputs: of {first} wide and pale, of {other} thin",
+            # On a phone there is room for two lines.
+            title="Outputs, wide and pale: {}; thin: {}".format(*(segment.elided(one, 24) for one in self.pair.labels)),
         )
 
     def apart(self) -> Panel:
@@ -398,7 +403,7 @@ class _Drawing:
 
     def _curve(self, x: Floats, y: Floats, half: float) -> tuple[Floats, Floats]:
         """The vertices of an output that are drawn. ``half``: of the panel's range."""
-        at = thinning.simplify(x, y, 2 * half / (4 * self.columns))
+        at = thinning.simplify(x, y, half / (2 * self.columns))
         return self._reduced(x[at], y[at])
 
     def _sizes(self, x: Floats, gap: Floats) -> tuple[Floats, Floats]:
