@@ -330,8 +330,8 @@ class _Drawing:
             Axis("output"),
             height=1.3,
             verticals=self._borders(),
-            # On a phone there is room for two lines.
-            title="Outputs, wide and pale: {}; thin: {}".format(*(segment.elided(one, 24) for one in self.pair.labels)),
+            # Names, which the figure's title has in this order, have no room on a phone.
+            title="Outputs: wide and pale of the first, thin of the other",
         )
 
     def apart(self) -> Panel:
@@ -869,7 +869,9 @@ class _Page:
             return [self._page.DataTable(tuple(columns), rows, caption)]
         labels = columns.pop("network")
         rows = [(column, *cells) for column, cells in columns.items()]
-        return [self._page.DataTable(("", *labels), rows, caption)]
+        # Which of two is which has to be seen on a phone, too, where tables of few columns are set as blocks.
+        groups = (("", 1), ("first", 1), ("other", 1)) if len(labels) == 2 else ()
+        return [self._page.DataTable(("", *labels), rows, caption, groups)]
 
     # ---- each beside the first
 
