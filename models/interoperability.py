@@ -81,8 +81,11 @@ def make(frameworks: Sequence[str], *, epochs: int, seed: int) -> tuple[Iterator
 
     ``frameworks``: keys of :data:`NEEDED`.
     """
+    import torch
+
     from models import frameworks as made
 
+    torch.set_num_threads(1)  # sums in one order, so that the same seed gives the same networks
     grey = made.load(seed)
     digits = {"cnn": made.coloured(grey, seed)}
 

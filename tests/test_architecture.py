@@ -31,6 +31,9 @@ FENCES = {
     "plotly": {"lronnx/plot/page.py"},
     "torch": set(),
     "sklearn": set(),
+    "tensorflow": set(),
+    "keras": set(),
+    "jax": set(),
     "models": set(),
     "tests": set(),
 }
