@@ -752,6 +752,9 @@ def main(
 
     OPTIONS, after --, are further ones of lronnx compare. Exit code 1 if a comparison fails.
     """
+    import onnxruntime
+
+    onnxruntime.set_default_logger_severity(3)  # tools run models with it, and it warns of each initializer
     console = Console(stderr=True, highlight=False)
     chosen = [one for one in TRANSFORMATIONS if not only or one.name in only]
     try:
