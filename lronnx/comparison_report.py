@@ -93,13 +93,13 @@ def evidence_rows(result: Mapping[str, Any], pair: Mapping[str, Any]) -> list[tu
     else:
         rows = [
             ("largest difference", tiny(pair["largest_difference"]), output_text(at)),
-            ("  where", number(at["t"]), f"t{place_text(result, at)}"),
+            ("  where", number(at["t"]), _where(result, at)),
         ]
     rows.append(
         ("rounding explains", tiny(pair["allowed"]), f"of it; the largest of all outputs is {number(pair['size'])}")
     )
     if parts is not None:
-        rows.append(("parts from", number(parts["t"]), f"t{place_text(result, parts)}, output {parts['output']}"))
+        rows.append(("parts from", number(parts["t"]), f"{_where(result, parts)}, output {parts['output']}"))
     if pair["mean_difference"] is not None:
         rows.append(("mean difference", tiny(pair["mean_difference"]), "along the paths, norm over the outputs"))
     breakpoints, switches, matched = pair["breakpoints"], pair["switches"], pair["matched_switches"]
@@ -142,9 +142,14 @@ def node_pairs(pair: Mapping[str, Any]) -> list[tuple[str, str, int]]:
 
 
 def place_text(result: Mapping[str, Any], at: Mapping[str, Any]) -> str:
-    """Where on the paths a place is, as far as there is more than one segment or path: `` in segment 5 of path 4``."""
-    where = f" in segment {at['segment']}" if result["segments"] > result["paths"] else ""
-    return where + (f" of path {at['path']}" if result["paths"] > 1 else "")
+    """Which segment and path a place is on, as far as there is more than one: ``segment 5 of path 4``; or ''."""
+    told = [f"segment {at['segment']}"] if result["segments"] > result["paths"] else []
+    return " of ".join([*told, *([f"path {at['path']}"] if result["paths"] > 1 else [])])
+
+
+def _where(result: Mapping[str, Any], at: Mapping[str, Any]) -> str:
+    place = place_text(result, at)
+    return f"t, on {place}" if place else "t"
 
 
 def output_text(at: Mapping[str, Any]) -> str:

@@ -505,7 +505,8 @@ class Network:
 
     ``input_shape`` is one sample's shape as the model declares it, a symbolic batch taken as 1; ``outputs`` is
     the number m of output elements of one sample, which has ``output_shape``. ``asked``: the output that was to be
-    analysed; ``output_name`` is a tensor in front of it if a tail was cut. ``notices`` tell what was cut or left out.
+    analysed; ``output_name`` is a tensor in front of it if a tail was cut. ``notices`` tell what was cut or left out;
+    ``producer`` is what the file says of the program that made it, '' if nothing.
     """
 
     def __init__(self, study: _Study) -> None:
@@ -515,6 +516,7 @@ class Network:
         self.sha256 = study.model.sha256
         self.weights_sha256 = study.model.weights_sha256
         self.metadata = study.model.metadata
+        self.producer = study.model.producer
         self.graph: Graph = replace(study.model.graph, values={**study.model.graph.values, **study.values})
         self.input_name = study.input_name
         self.input_shape: tuple[int, ...] = study.values[study.input_name].dims

@@ -33,7 +33,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
 
-from lronnx import __version__, inputs, metrics, pairing, records, session, study, summary
+from lronnx import __version__, inputs, metrics, network, pairing, records, session, study, summary
 from lronnx.comparison import PathComparison, Verdict, compare_walks, union
 from lronnx.errors import InputError, LronnxError
 from lronnx.inputs import Pixels
@@ -162,10 +162,10 @@ def compare(
 
     Raises InputError if inputs, outputs or an argument do not fit, and what :func:`lronnx.load` raises.
     """
-    given = [one if isinstance(one, Network) else load_models([one])[0].network for one in (first, other)]
+    loaded = _loaded(first, other)
+    given = [one.network for one in loaded]
     made = _paths(paths, given[0].input_shape, closed)
     called = labels([one.path for one in given])
-    loaded = [LoadedModel(number, str(one.path), one, None, {}, {}) for number, one in enumerate(given, 1)]
     found = match(*given, layouts=layouts, pixels=pixels, probes=made[0][:PROBES])
     sides = (Side(1, called[0], loaded[0]), Side(2, called[1], loaded[1], found))
     walk = partial(_walk_path, closed=closed, engine=engine, device=device, lanes=lanes, memory=memory)
@@ -188,6 +188,18 @@ def compare(
             table.append(records.with_origin(records.walked(number, walks, units=False), origin))
     told = summed_up(sides, tables, rows, described={"family": "points", "closed": closed}, seed=seed)
     return Comparison(found, tuple(comparisons), told)
+
+
+def _loaded(
+    first: Network | str | PathLike[str], other: Network | str | PathLike[str]
+) -> tuple[LoadedModel, LoadedModel]:
+    if not isinstance(first, Network) and not isinstance(other, Network):
+        # Of two files, outputs are chosen that have the same name.
+        one, two = load_models([first, other])
+        return one, two
+    networks = [given if isinstance(given, Network) else network.load(given) for given in (first, other)]
+    one, two = (LoadedModel(number, str(given.path), given, None, {}, {}) for number, given in enumerate(networks, 1))
+    return one, two
 
 
 def _paths(paths: ArrayLike | Iterable[ArrayLike], shape: tuple[int, ...], closed: bool) -> list[Floats]:
@@ -643,10 +655,10 @@ def summed_up(
     Keys: ``version``, ``precision``, ``seed``, ``paths``, ``segments``, ``length`` (in the first network's input),
     ``described`` (how the paths were made), ``models`` and ``pairs``.
 
-    Each of ``models``: ``number``, ``name``, ``label``, ``sha256``, ``input``, ``input_shape``, ``output``,
-    ``outputs`` (m), ``units``, ``notices``, ``matched`` (how it corresponds to the first one, in sentences),
-    ``regions``, ``self_check`` and ``measures``: those of :mod:`lronnx.summary` over all paths, lengths in the first
-    network's input.
+    Each of ``models``: ``number``, ``name``, ``label``, ``sha256``, ``producer`` (the program that made the file, ''
+    if it does not say), ``input``, ``input_shape``, ``output``, ``outputs`` (m), ``units``, ``notices``, ``matched``
+    (how it corresponds to the first one, in sentences), ``regions``, ``self_check`` and ``measures``: those of
+    :mod:`lronnx.summary` over all paths, lengths in the first network's input.
 
     Each of ``pairs``, of the ``first`` network and an ``other`` (numbers): ``verdict`` (the least favourable of the
     paths': see :class:`lronnx.comparison.Verdict`) and ``rounding`` (the coarsest that is needed);
@@ -671,6 +683,7 @@ def summed_up(
                 "name": side.network.name,
                 "label": side.label,
                 "sha256": side.network.sha256,
+                "producer": side.network.producer,
                 "input": side.network.input_name,
                 "input_shape": list(side.network.input_shape),
                 "output": side.network.output_name,

@@ -102,7 +102,7 @@ def test_a_page_says_what_the_comparison_says(different: Made) -> None:
     assert "<h1>one.onnx and two.onnx: different</h1>" in text
     sentence = comparison_report.verdict_text(pair, comparison["paths"])
     largest = comparison_report.evidence_rows(comparison, pair)[0]
-    place = f"t = {pair['largest_at']['t']:.6g} in segment {pair['largest_at']['segment']} of path 0"
+    place = f"t = {pair['largest_at']['t']:.6g} of segment {pair['largest_at']['segment']} of path 0"
     assert f'<p class="subtitle">{sentence} Largest difference: {largest[1]}; {largest[2]}, at {place}.</p>' in text
     told = cells(content)
     for name, *row in comparison_report.evidence_rows(comparison, pair):
@@ -334,7 +334,7 @@ def test_the_largest_difference_and_where_they_part_are_marked(different: Made) 
     elsewhere["pairs"][0]["parts_at"]["path"] = 7
     drawn = figure(different._replace(comparison=elsewhere), "difference")
     assert not [mark for mark in of(drawn, 0, Line) if mark.group == "parted"]
-    place = f"t = {parted['t']:.6g} in segment {parted['segment']} of path 7"
+    place = f"t = {parted['t']:.6g} of segment {parted['segment']} of path 7"
     assert f"They part on another path first: at {place}." in drawn.caption
 
 

@@ -254,7 +254,7 @@ def test_text_tells_what_the_json_does(result: dict[str, Any]) -> None:
     assert f"{pair['largest_difference']:.2g}" in text
     assert f"{pair['union_breakpoints']} in the union" in text
     place = pair["largest_at"]
-    where = f" +t in segment {place['segment']} of path {place['path']}\n"
+    where = f" +t, on segment {place['segment']} of path {place['path']}\n"
     assert re.search(re.escape(f"{place['t']:.6g}") + where, text)
     assert f"output {place['output']}: {place['first']:.6g} and {place['other']:.6g}" in text
     shown = {row[0]: row for row in comparison_report.paired_rows(pair)}

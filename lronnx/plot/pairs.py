@@ -1019,4 +1019,5 @@ def _count(number: int) -> str:
 
 def _place(comparison: Object, at: Object) -> str:
     """Where on the paths something is."""
-    return f"t = {report.number(at['t'])}{comparison_report.place_text(comparison, at)}"
+    place = comparison_report.place_text(comparison, at)
+    return f"t = {report.number(at['t'])}" + (f" of {place}" if place else "")
