@@ -308,7 +308,7 @@ def rename(model: Path, made: Path) -> str:
 def externalize(model: Path, made: Path) -> str:
     """Put the weights, all tensors of 1024 bytes or more, into a file beside the model.
 
-    In Python: ``onnx.save(onnx.load("model.onnx"), "external.onnx", save_as_external_data=True)``.
+    In Python: ``onnx.save(onnx.load("model.onnx"), "external.onnx", save_as_external_data=True, location="weights")``.
     """
     weights = made.with_name(f"{made.name}.data")
     weights.unlink(missing_ok=True)  # some releases of onnx append to it
