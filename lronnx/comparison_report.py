@@ -96,7 +96,7 @@ def evidence_rows(result: Mapping[str, Any], pair: Mapping[str, Any]) -> list[tu
             ("  where", number(at["t"]), _where(result, at)),
         ]
     rows.append(
-        ("rounding explains", tiny(pair["allowed"]), f"of it; the largest of all outputs is {number(pair['size'])}")
+        ("rounding explains", tiny(pair["allowed"]), f"for that output; the largest of all is {number(pair['size'])}")
     )
     if parts is not None:
         rows.append(("parts from", number(parts["t"]), f"{_where(result, parts)}, output {parts['output']}"))

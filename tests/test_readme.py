@@ -37,11 +37,12 @@ def test_the_transcript() -> None:
     assert lines(printed) == lines(shown)
 
 
-@pytest.mark.parametrize("number", range(4))
+@pytest.mark.parametrize("number", range(5))
 def test_python(tmp_path: Path, number: int) -> None:
     found = snippets("python")
-    assert len(found) == 4
+    assert len(found) == 5
     shutil.copy(EXAMPLE, tmp_path / "model.onnx")
+    shutil.copy(EXAMPLE, tmp_path / "other.onnx")
     shutil.copy(EXAMPLE.with_name("digits_data.npz"), tmp_path / "images.npz")
     if "program.onnx" in found[number]:
         run(sys.executable, "-m", "lronnx", "linearize", "model.onnx", "-o", "program.onnx", cwd=tmp_path)
@@ -62,6 +63,20 @@ def test_the_picture_at_the_top_is_what_its_command_draws(tmp_path: Path) -> Non
     assert int(told.replace(",", "")) == int(re.findall(r"breakpoints +(\d+)", printed)[0])
     drawn, shown = (path / "cat_to_dog.png" for path in (tmp_path, ROOT / "models" / "figures"))
     assert drawn.read_bytes()[:24] == shown.read_bytes()[:24], "PNG, of the same width and height"
+
+
+def test_the_comparison_of_frameworks() -> None:
+    """Of the same weights from PyTorch and from Keras: what the command prints, but for the last digits of rounding."""
+    ((options, shown),) = re.findall(r"\n    lronnx (compare cnn_.*)\n\n((?:(?:    .*)?\n)+)", README)
+    folder = ROOT / "tests" / "interoperability"
+    printed = run(sys.executable, "-m", "lronnx", *options.split(), "--device", "cpu", cwd=folder)
+
+    def lines(text: str) -> list[str]:
+        # Of differences by rounding not even the place is the same everywhere.
+        text = re.sub(r"(largest difference|where|rounding explains|mean difference|moved by) .*", r"\1", text)
+        return [line.strip() for line in text.strip().splitlines()]
+
+    assert lines(printed) == lines(shown)
 
 
 def test_the_script_for_the_linearized_program_has_ten_lines() -> None:
