@@ -364,7 +364,7 @@ def _alike(
     """Pair groups of switches, one to one, whose places are the same up to ``tolerance``, the nearest first.
 
     ``groups``: (S,) each the group of a switch; ``free``: which switches take part; ``kinds``: what else has to be the
-    same. Groups with equal places pair up in their order.
+    same. Groups with equal places pair up in their order, others that share a cell in time.
 
     Places are put into cells, and groups with equal cells are found by sorting; from cells of the width of SAME_T to
     those of twice the tolerance, so that near ones find each other before others are near enough. Cells that are moved
@@ -380,7 +380,7 @@ def _alike(
     while True:
         last = width >= 2.0 * tolerance
         width = min(width, 2.0 * tolerance)
-        for offset in (0.0, 0.5):
+        for offset in (0.0, 0.5, 0.25, 0.75) if last else (0.0, 0.5):
             if not all(len(side[1]) for side in sides):
                 break
             cells = [_Cells.of(*side, width, offset) for side in sides]
@@ -391,9 +391,45 @@ def _alike(
         if last:
             break
         width *= 4.0
-    return np.concatenate([pair[0] for pair in matched] or [np.zeros(0, np.int64)]), np.concatenate(
-        [pair[1] for pair in matched] or [np.zeros(0, np.int64)]
-    )
+    nothing = np.zeros(0, np.int64)
+    i, j = (np.concatenate([nothing, *(pair[number] for pair in matched)]) for number in (0, 1))
+    # The nearest may be another's: of those that switch once, as many as can be.
+    once = [_once(index, group, free[number]) for number, (_, index, group, _) in enumerate(sides)]
+    if all(len(one) for one in once):
+        single = np.isin(i, _once(np.flatnonzero(free[0]), groups[0], free[0]))
+        a, b = (np.concatenate([one, pair[single]]) for one, pair in zip(once, (i, j), strict=True))
+        more = _in_turn(left, right, (a, b), kinds, tolerance)
+        if len(more[0]) > single.sum():
+            i, j = np.concatenate([i[~single], more[0]]), np.concatenate([j[~single], more[1]])
+    return i, j
+
+
+def _once(index: Integers, groups: Integers, free: Bools) -> Integers:
+    """Those switches of ``index`` that are alone in their group, of the free ones."""
+    return index[np.bincount(groups[free], minlength=len(groups))[groups[index]] == 1]
+
+
+def _in_turn(left: _Switches, right: _Switches, index: Pairs, kinds: Pairs | None, tolerance: float) -> Pairs:
+    """The most pairs of single switches that are no further apart than the tolerance, in the order of their places."""
+    sides = []
+    for number, (one, chosen) in enumerate(zip((left, right), index, strict=True)):
+        kind = np.zeros(len(one), np.int64) if kinds is None else kinds[number]
+        order = chosen[np.lexsort((one.t[chosen], one.segment[chosen], kind[chosen]))]
+        sides.append((order, kind[order].tolist(), one.segment[order].tolist(), one.t[order].tolist()))
+    (mine, kind, segment, t), (theirs, other_kind, other_segment, other_t) = sides
+    pairs: list[tuple[int, int]] = []
+    a = b = 0
+    while a < len(mine) and b < len(theirs):
+        here, there = (kind[a], segment[a]), (other_kind[b], other_segment[b])
+        if here == there and abs(t[a] - other_t[b]) <= tolerance:
+            pairs.append((a, b))
+            a, b = a + 1, b + 1
+        elif (*here, t[a]) < (*there, other_t[b]):
+            a += 1
+        else:
+            b += 1
+    i, j = np.array(pairs, np.int64).reshape(-1, 2).T
+    return mine[i], theirs[j]
 
 
 @dataclass(frozen=True, eq=False)
@@ -423,12 +459,13 @@ class _Cells:
 
 
 def _equal(first: _Cells, other: _Cells, t_first: Floats, t_other: Floats, tolerance: float) -> Pairs:
-    """The switches of groups with equal keys, the k-th such group with the k-th, that are no further apart."""
+    """The switches of groups with equal keys, the k-th such group in time with the k-th, that are no further apart."""
     ids = np.unique(np.concatenate([first.key, other.key]), return_inverse=True)[1].reshape(-1)
     size = len(ids)
     ranked = []
-    for part in (ids[: len(first.key)], ids[len(first.key) :]):
-        order = np.argsort(part, kind="stable")
+    for part, cells, t in ((ids[: len(first.key)], first, t_first), (ids[len(first.key) :], other, t_other)):
+        # Of groups that begin at the same place, rounding must not decide which comes first.
+        order = np.lexsort((np.rint(t[cells.index[cells.start]] / SAME_T), part))
         _, start, count = np.unique(part[order], return_index=True, return_counts=True)
         rank = np.empty(len(part), np.int64)
         rank[order] = np.arange(len(part)) - np.repeat(start, count)
