@@ -406,7 +406,7 @@ def _alike(
 
 def _once(index: Integers, groups: Integers, free: Bools) -> Integers:
     """Those switches of ``index`` that are alone in their group, of the free ones."""
-    return index[np.bincount(groups[free], minlength=len(groups))[groups[index]] == 1]
+    return np.asarray(index[np.bincount(groups[free], minlength=len(groups))[groups[index]] == 1])
 
 
 def _in_turn(left: _Switches, right: _Switches, index: Pairs, kinds: Pairs | None, tolerance: float) -> Pairs:

@@ -511,7 +511,7 @@ def test_of_several_largest_differences_the_first_is_told() -> None:
 
 
 def test_a_partial_walk_is_compared_as_far_as_it_got() -> None:
-    whole = made([0, 0.25, 0.75, 1], [0, 1, 1, 9])
+    whole = made([0, 0.25, 0.5, 0.75, 1], [0, 1, 1, 1, 9])
     part = made([0, 0.25, 0.5], [0, 1, 1], partial=True)
     for a, b in ((whole, part), (part, whole)):
         found = compare_walks([a, whole], [b], nodes=((), ()))
@@ -557,10 +557,33 @@ def test_the_yardstick_is_asked_for_only_where_it_decides() -> None:
         return compare_walks([flat], [other], nodes=((), ()), rounded=given).rounding, asked
 
     assert verdict(made([0, 1], [1, 1 + 1e-13])) == ("double", 0)
+    assert verdict(made([0, 1], [1, 1 + 1e-10])) == ("float32", 1)
     assert verdict(made([0, 1], [1, 1 + 4e-6])) == ("float32", 1)
     assert verdict(made([0, 1], [1, 1 + 6e-6])) == (None, 1)
     assert verdict(made([0, 1], [2, 1])) == (None, 0)
     assert verdict(made([0, 1], [1, 1 + 4e-6]), None) == (None, 0)
+
+
+def test_an_output_that_the_yardstick_leaves_alone_goes_by_the_others() -> None:
+    one, other, twin = (hand_walk([[8, 2], [8 + a, 2 + b]], nodes=()) for a, b in ((0, 0), (0, 1e-5), (8e-5, 0)))
+    found = compare_walks([one], [other], nodes=((), ()), rounded=lambda: [twin])
+    assert found.rounding == "float32"
+    # Four times what the yardstick shows, and a floor of eight units of rounding.
+    np.testing.assert_allclose(found.allowed, [4 * 8e-5 + 64 * 2.0**-23, 4 * 2e-5 + 16 * 2.0**-23], rtol=1e-4)
+
+
+def test_a_network_that_cancels_is_judged_by_its_twin_in_double_precision_too() -> None:
+    one, other, twin = (hand_walk([[1], [1 + a]], nodes=()) for a in (0, 1e-10, 0.09))
+    assert compare_walks([one], [other], nodes=((), ()), rounded=lambda: [twin]).rounding == "double"
+
+
+def test_where_functions_are_the_same_a_unit_that_switches_elsewhere_is_another() -> None:
+    """A neuron without effect: another bias moves its switch, and nothing else."""
+    moved = with_neuron(BASE, BASE[0][0][1] + 0.5, 0.3, np.zeros(10))
+    found = compare(load(chain(IDLE)), load(chain(moved)), path())
+    assert (found.verdict, found.rounding) == (Verdict.SAME, "double")
+    assert found.correspondence.unmatched == ({"relu_1": 2}, {"relu_1": 2})
+    assert found.correspondence.matched == found.correspondence.switches[0] - 2
 
 
 def test_what_cannot_be_compared() -> None:

@@ -104,14 +104,14 @@ def test_permuted_units() -> None:
 
 
 def test_a_unit_must_have_the_same_signature() -> None:
-    other = {**BASE, ("a", 0): [0.1, 0.8 + 1e-6]}
+    other = {**BASE, ("a", 0): [0.1, 0.8 + 1e-7]}
     found = matched(BASE, other)
     assert found.unmatched == ({"a": 1}, {"a": 1})
     assert not found.one_to_one
     assert found.largest_move == 0.0
-    wide = matched(BASE, other, tolerance=2e-6)
+    wide = matched(BASE, other, tolerance=2e-7)
     assert wide.one_to_one
-    assert wide.largest_move == pytest.approx(1e-6)
+    assert wide.largest_move == pytest.approx(1e-7)
 
 
 def test_the_nearest_are_matched_first() -> None:
@@ -130,6 +130,15 @@ def test_places_on_either_side_of_a_cell() -> None:
         first: Times = {("a", unit): [place] for unit, place in enumerate(t)}
         other: Times = {("a", 299 - unit): [place + 0.99 * tolerance] for unit, place in enumerate(t)}
         assert matched(first, other, [node("a", 300)], tolerance=tolerance).matched == 300
+        # Those that switch twice are never matched in turn.
+        apart: Times = {("a", unit): [place, place + 0.5] for unit, place in enumerate(np.linspace(0.1, 0.4, 40))}
+        further: Times = {("a", 39 - unit): [p + 1.01 * tolerance for p in apart["a", unit]] for unit in range(40)}
+        assert matched(apart, further, [node("a", 300)], tolerance=tolerance).matched == 0
+        twice: Times = {("a", unit): sorted(t[[unit, 299 - unit]]) for unit in range(100)}
+        moved: Times = {
+            ("a", 99 - unit): [place + 0.3 * tolerance for place in twice["a", unit]] for unit in range(100)
+        }
+        assert matched(twice, moved, [node("a", 300)], tolerance=tolerance).one_to_one
 
 
 def test_another_segment_is_another_place() -> None:
@@ -150,6 +159,18 @@ def test_equal_signatures_stay_in_their_nodes() -> None:
     first: Times = {("a", 0): [0.3], ("b", 0): [0.3], ("b", 1): [0.4]}
     other: Times = {("a", 9): [0.3], ("b", 8): [0.3], ("b", 7): [0.4]}
     assert matched(first, other).nodes == {"a": {"a": 1}, "b": {"b": 2}}
+    # Also where they come in another order.
+    nodes = [node("a", 20), node("b", 20)]
+    assert matched(first, other, nodes, nodes[::-1]).nodes == {"a": {"a": 1}, "b": {"b": 2}}
+
+
+def test_signatures_go_before_single_switches() -> None:
+    # Without nodes that could be the same, a unit with both switches is not two units with one each.
+    first: Times = {("a", 0): [0.1, 0.8], ("a", 1): [0.1], ("a", 2): [0.8]}
+    other: Times = {("z", 0): [0.1], ("z", 1): [0.8], ("z", 2): [0.1, 0.8]}
+    found = matched(first, other, [node("a", 20)], [node("z", 30, op_type="S")])
+    assert found.matched == 4
+    assert found.one_to_one
 
 
 def test_a_unit_that_is_two_elsewhere() -> None:
@@ -190,6 +211,8 @@ def test_moved_switches_are_matched_where_functions_differ() -> None:
     assert found.median_move == pytest.approx(float(np.median(np.abs(shift - t))))
     assert found.largest_move == pytest.approx(float(np.abs(shift - t).max()))
     assert matched(first, other, nodes).matched == 0
+    # Many are near a strange one then.
+    assert matched(first, other, nodes, tolerance=1e-4, moved=True).one_to_one
     # Units of a network that was trained apart switch anywhere.
     apart: Times = {("a", unit): [place] for unit, place in enumerate(rng.random(400))}
     assert matched(first, apart, nodes, moved=True).matched == 0
@@ -242,7 +265,8 @@ def test_grazing_an_end_of_a_segment() -> None:
     assert found.one_to_one
     assert matched(BASE, {**BASE, ("a", 9): [5e-9]}).unmatched == ({}, {"a": 1})
     # Which of those that graze an end together stand for each other does not matter.
-    found = matched({**BASE, ("a", 9): [1 - 5e-10]}, {**BASE, ("b", 9): [1 - 5e-10]})
+    found = matched({**BASE, ("a", 1): [0.3, 1 - 5e-10]}, {**BASE, ("b", 3): [0.55, 1 - 5e-10]})
+    assert found.matched == 9
     assert found.one_to_one
 
 
