@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
+import compare_cost
 import numpy as np
 import onnx
 import onnxruntime as ort
@@ -261,3 +262,11 @@ def test_the_cost_of_a_picture_of_a_given_path(tmp_path: Path) -> None:
     points = plot_cost.EXAMPLE / "digits.npz"
     cost = plot_cost.measure(plot_cost.Job("html", points.with_suffix(".onnx"), points, 1, tmp_path / "picture"))
     assert cost.regions == 517
+
+
+def test_the_cost_of_a_comparison_is_that_of_a_real_one() -> None:
+    models = [compare_cost.KEPT / f"mlp_{name}.onnx" for name in ("pytorch_dynamo", "keras_tf2onnx")]
+    cost = compare_cost.measure((models[0], models[1]), f"{compare_cost.KEPT / 'points.npz'}:grey_chw")
+    assert cost.verdict == "identical regions"
+    assert cost.breakpoints[0] == cost.breakpoints[1] > 10
+    assert all(seconds > 0.0 for seconds in cost[:5])
