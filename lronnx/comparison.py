@@ -38,7 +38,12 @@ from lronnx.regions import Floats, Walk
 ROUNDED_FACTOR = 4.0
 """What rounding of stored numbers explains, relative to what the yardstick shows.
 
-PENDING
+Of 19 public networks (dense, convolutional, residual; from PyTorch, Keras and JAX; ACAS Xu, VGG8) BatchNorm was folded,
+channels were rescaled across their activations by factors between 0.2 and 4.5, and onnxruntime (basic and extended) and
+onnxsim optimised them: outputs differ by at most 2.7 times the yardstick, most by less than it, and no switch moves
+further than the one that the yardstick moves most. Yardsticks of other seeds differ by a factor of 2 to 4, of 10 at
+most. One weight changed by 0.001 differs by about 25 times the yardstick or more, unless it hardly reaches the output:
+pruned weights, and units that are off.
 """
 
 ROUNDED_FLOOR = 8 * float(np.finfo(np.float32).eps)
@@ -57,7 +62,8 @@ No rounding explains that, and the yardstick need not be walked.
 class Verdict(StrEnum):
     """What two networks have in common on a path.
 
-    ``IDENTICAL``: the same function, up to rounding, and units that correspond one to one, so the same regions.
+    ``IDENTICAL``: the same function, up to rounding, and units that correspond one to one, so the same regions. Nothing
+    is said of units that do not switch there, nor of weights that do not matter there.
     ``SAME``: the same function, but some units have no counterpart. ``DIFFERENT``: another function.
     """
 
@@ -85,10 +91,10 @@ class PathComparison:
     ``breakpoints``: of both; ``union_breakpoints``: of both together, those closer than 1e-12 in t being one.
     ``largest_difference``: the largest ``|f_A - f_B|`` of any output anywhere, and ``largest_at``, where it is (the
     first such place); None if there is no difference. ``size``: the largest absolute output of both.
-    ``allowed``: (m,) what rounding explains. ``parts_at``: the first place at which an output differs by more: there it
-    differs by exactly that much, unless it is the start of a segment. ``difference_integral``: (m,)
-    ``integral |f_A - f_B|`` over the length, in output times input of the first network; ``length``: that of the part
-    that was compared.
+    ``allowed``: (m,) what rounding explains; that in double precision alone, if it explains all or if differences are
+    gross. ``parts_at``: the first place at which an output differs by more: there it differs by exactly that much,
+    unless it is the start of a segment. ``difference_integral``: (m,) ``integral |f_A - f_B|`` over the length, in
+    output times input of the first network; ``length``: that of the part that was compared.
     """
 
     verdict: Verdict
