@@ -164,6 +164,13 @@ def test_equal_signatures_stay_in_their_nodes() -> None:
     assert matched(first, other, nodes, nodes[::-1]).nodes == {"a": {"a": 1}, "b": {"b": 2}}
 
 
+def test_rounding_does_not_decide_between_nodes() -> None:
+    next_to = float(np.nextafter(0.3, 1))
+    others = [node("x", 30, op_type="S"), node("y", 40, op_type="S")]
+    found = matched({("a", 0): [0.3], ("b", 0): [next_to]}, {("x", 0): [next_to], ("y", 0): [0.3]}, others=others)
+    assert found.nodes == {"a": {"x": 1}, "b": {"y": 1}}
+
+
 def test_signatures_go_before_single_switches() -> None:
     # Without nodes that could be the same, a unit with both switches is not two units with one each.
     first: Times = {("a", 0): [0.1, 0.8], ("a", 1): [0.1], ("a", 2): [0.8]}
@@ -213,9 +220,19 @@ def test_moved_switches_are_matched_where_functions_differ() -> None:
     assert matched(first, other, nodes).matched == 0
     # Many are near a strange one then.
     assert matched(first, other, nodes, tolerance=1e-4, moved=True).one_to_one
+    # A node of another size behind it, of the same operator, is not the same.
+    renamed: Times = {("x", unit): times for (_, unit), times in other.items()}
+    assert matched(first, renamed, nodes, [node("x", 400), node("y", 7)], moved=True).matched == 400
     # Units of a network that was trained apart switch anywhere.
     apart: Times = {("a", unit): [place] for unit, place in enumerate(rng.random(400))}
     assert matched(first, apart, nodes, moved=True).matched == 0
+
+
+def test_of_more_switches_of_a_unit_the_nearest_is_the_same() -> None:
+    found = matched({("a", 0): [0.3]}, {("a", 0): [0.1, 0.2, 0.3001]}, moved=True)
+    assert found.matched == 1
+    assert found.largest_move == pytest.approx(1e-4)
+    assert found.unmatched == ({}, {"a": 2})
 
 
 def test_few_nodes_moved_and_others_permuted() -> None:
@@ -289,14 +306,15 @@ def test_how_far_switches_move() -> None:
 @given(st.lists(st.integers(0, 40), min_size=1, max_size=4), st.lists(st.integers(0, 40), min_size=4, max_size=7))
 def test_the_nearest_in_order(few: list[int], many: list[int]) -> None:
     """Against all ways to choose."""
-    numbers = [np.sort(np.array(one, np.float64)) for one in (few, many)]
+    numbers = [np.sort(0.3 * np.array(one)) for one in (few, many)]
     picked = _nearest(*numbers)
     assert (np.diff(picked) > 0).all()
 
     def cost(chosen: Iterable[int] | NDArray[np.int64]) -> float:
         return float(np.abs(numbers[0] - numbers[1][list(chosen)]).sum())
 
-    assert cost(picked) == min(cost(chosen) for chosen in combinations(range(len(many)), len(few)))
+    least = min(cost(chosen) for chosen in combinations(range(len(many)), len(few)))
+    assert cost(picked) == pytest.approx(least, abs=1e-12)
 
 
 @pytest.mark.parametrize("together", [False, True])
