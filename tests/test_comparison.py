@@ -610,6 +610,12 @@ def test_a_rounded_twin_has_other_weights_and_the_same_structure() -> None:
     np.testing.assert_array_equal(network.evaluate(point), load(chain(BASE)).evaluate(point))
 
 
+def test_zeros_of_a_rounded_twin_stay() -> None:
+    b = Builder((2,))
+    twin = load(b.model(b.gemm(b.relu(b.gemm(b.input, [[1, 0], [0, 0]])), [[0, 3]]))).rounded()
+    assert twin.evaluate(np.array([2.0, 1e30])).tolist() == [0.0]
+
+
 def test_a_rounded_twin_resizes_as_before() -> None:
     b = Builder((1, 4, 4))
     scales = b.constant([1, 1, 2, 2])
