@@ -12,8 +12,9 @@ of a unit on a path is when it switches, its *signature*. Switches are matched o
 3. The same signature anywhere.
 4. *Moved.* Only between functions that differ: the same unit, however far apart its switches are. It is done for pairs
    of nodes whose switches are nearer to each other than to those of some other unit; between two networks that were
-   trained apart they are not, and nothing is matched. Where most units of a node have moved, this is done before 2:
-   among many switches a strange one is soon near.
+   trained apart they are not, and nothing is matched. Where there are too few switches to tell, it is done if both
+   networks have the same nodes, operators and numbers of units. Where most units of a node have moved, this is done
+   before 2: among many switches a strange one is soon near.
 5. Single switches at the same place, up to ``tolerance``.
 
 Of the rest, rounding explains those of a unit that has only grazed its kink: two switches, there and back, within the
@@ -160,8 +161,11 @@ def correspond(
             left.t[np.concatenate([found.first for found in few])],
             right.t[np.concatenate([found.other for found in few])],
         )
+        if few and together is None:
+            one, two = ([(node.op_type, node.units) for node in network] for network in nodes)
+            together = one == two
         for found in same:
-            if (together if found.believable is None else found.believable) is not False:
+            if together if found.believable is None else found.believable:
                 open_ = (partner[found.first] < 0) & ~taken[found.other]
                 match((found.first[open_], found.other[open_]))
     single = np.arange(len(left)), np.arange(len(right))

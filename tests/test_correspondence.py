@@ -228,6 +228,14 @@ def test_moved_switches_are_matched_where_functions_differ() -> None:
     assert matched(first, apart, nodes, moved=True).matched == 0
 
 
+def test_too_few_switches_to_tell_are_matched_between_networks_of_the_same_nodes_only() -> None:
+    first: Times = {("a", 0): [0.3], ("a", 4): [0.7]}
+    other: Times = {("a", 0): [0.301], ("a", 4): [0.702]}
+    assert matched(first, other, moved=True).matched == 2
+    # Of networks that are built in another way, units of the same number say nothing.
+    assert matched(first, other, others=[node("a", 20), node("b", 20), node("c", 5)], moved=True).matched == 0
+
+
 def test_of_more_switches_of_a_unit_the_nearest_is_the_same() -> None:
     found = matched({("a", 0): [0.3]}, {("a", 0): [0.1, 0.2, 0.3001]}, moved=True)
     assert found.matched == 1
