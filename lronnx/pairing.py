@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lronnx.summary import mean_interval
+from lronnx.summary import mean_interval, resampled_means
 
 Floats = NDArray[np.float64]
 
@@ -41,10 +41,13 @@ def paired(
       measurements (Cohen, "Statistical Power Analysis for the Behavioral Sciences", 1988, section 2.3.5);
     - ``larger``: the share of paths on which the other's is larger, half of those on which both are the same
       counting: the probability of superiority, for pairs (Grissom and Kim, "Effect Sizes for Research", 2012);
-    - ``ratio``: the mean of the other divided by the mean of the first.
+    - ``ratio``: the mean of the other divided by the mean of the first;
+    - ``ratio_interval``: the ends of its percentile bootstrap interval over paths, which are drawn as for ``interval``:
+      the ends are quantiles of the ratio of both means over the same drawn paths.
 
     What does not exist is None: all but ``count`` without a path, an interval of one path, a standardised difference
-    where all differences are equal, a ratio to a mean of 0.
+    where all differences are equal, a ratio to a mean of 0, and its interval where a mean of the first over drawn paths
+    is 0, or some are positive and others negative: a ratio then jumps from one infinity to the other.
 
     >>> paired(np.array([1.0, 2.0]), np.array([2.0, 4.0]))["difference"]
     1.5
@@ -54,7 +57,7 @@ def paired(
     count = len(one)
     told: dict[str, Any] = {
         "count": count,
-        **dict.fromkeys(("difference", "interval", "standardized", "larger", "ratio")),
+        **dict.fromkeys(("difference", "interval", "standardized", "larger", "ratio", "ratio_interval")),
     }
     if not count:
         return told
@@ -68,6 +71,9 @@ def paired(
     if count > 1:
         low, high = mean_interval(differences[:, None], seed=seed, resamples=resamples, confidence=confidence)
         told["interval"] = [float(low[0]), float(high[0])]
+        # Equal numbers have a ratio of 1, whatever their last digits.
+        both = np.stack([one, np.where(differences == 0.0, one, two)], axis=1)
+        told["ratio_interval"] = _ratio_interval(both, seed, resamples, confidence)
         spread = float(differences.std(ddof=1))
         # Differences of equal numbers can differ in their last digits.
         if spread > RESOLUTION * abs(told["difference"]):
@@ -87,6 +93,19 @@ def pair(
     return {
         name: paired(first[name].astype(np.float64), other[name].astype(np.float64), seed=seed) for name in measures
     }
+
+
+def _ratio_interval(both: Floats, seed: int, resamples: int, confidence: float) -> list[float] | None:
+    """Of the mean of the second column divided by that of the first."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        means = resampled_means(both, np.random.default_rng(seed), resamples)
+        if means[:, 0].min() <= 0.0 <= means[:, 0].max():
+            return None
+        ratios = means[:, 1] / means[:, 0]
+    if not np.isfinite(ratios).all():
+        return None
+    low, high = np.quantile(ratios, [(1.0 - confidence) / 2.0, (1.0 + confidence) / 2.0])
+    return [float(low), float(high)]
 
 
 def _finite(number: float) -> float | None:

@@ -242,13 +242,13 @@ def mean_interval(
         part = slice(first, first + 1024)
         center = values[:, part].mean(axis=0)
         # Centred numbers keep the digits of a small spread around a large mean, and equal numbers get no spread.
-        means = _resampled_means(values[:, part] - center, np.random.default_rng(seed), resamples)
+        means = resampled_means(values[:, part] - center, np.random.default_rng(seed), resamples)
         low[part], high[part] = center + np.quantile(means, tails, axis=0)
     return low, high
 
 
-def _resampled_means(values: Floats, rng: np.random.Generator, resamples: int) -> Floats:
-    """(resamples, k) means of rows of ``values``, (n, k), drawn with replacement."""
+def resampled_means(values: Floats, rng: np.random.Generator, resamples: int) -> Floats:
+    """(resamples, k) means of n rows of ``values``, (n, k), drawn with replacement, the same for every column."""
     count = len(values)
     means = np.empty((resamples, values.shape[1]))
     block = max(2**21 // count, 1)

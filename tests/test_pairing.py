@@ -44,6 +44,45 @@ def test_the_interval_is_the_percentile_bootstrap_of_the_differences(sample: tup
     assert width < 0.6 * apart
 
 
+def test_the_interval_of_the_ratio_is_that_of_drawn_paths(sample: tuple[np.ndarray, np.ndarray]) -> None:
+    one, two = sample
+    rng = np.random.default_rng(11)
+    ratios = []
+    for _ in range(20_000):
+        paths = [int(rng.integers(len(one))) for _ in one]
+        ratios.append(sum(two[path] for path in paths) / sum(one[path] for path in paths))
+    ratios.sort()
+    ends = ratios[500], ratios[-501]
+    low, high = pairing.paired(one, two, seed=1)["ratio_interval"]
+    width = ends[1] - ends[0]
+    assert low == pytest.approx(ends[0], abs=0.08 * width)
+    assert high == pytest.approx(ends[1], abs=0.08 * width)
+    # The first's mean differs from draw to draw: with that of all paths instead, the interval is another one.
+    fixed = [1.0 + end / one.mean() for end in pairing.paired(one, two, seed=1)["interval"]]
+    assert fixed[1] - fixed[0] > 1.3 * width
+
+
+def test_the_interval_of_the_ratio_is_of_the_same_draws_exactly() -> None:
+    one, two = np.array([1.0, 2.0, 4.0]), np.array([3.0, 1.0, 8.0])
+    rng = np.random.default_rng(7)
+    ratios = []
+    for _ in range(50):
+        paths = rng.integers(0, 3, 3)
+        ratios.append(two[paths].sum() / one[paths].sum())
+    found = pairing.paired(one, two, seed=7, resamples=50, confidence=0.8)["ratio_interval"]
+    assert found == pytest.approx([np.quantile(ratios, 0.1), np.quantile(ratios, 0.9)])
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_a_ratio_to_what_may_be_zero_has_no_interval(sign: float) -> None:
+    two = np.array([1.0, 2.0, 3.0])
+    assert pairing.paired(sign * np.array([0.0, 0.0, 2.0]), two)["ratio_interval"] is None
+    assert pairing.paired(sign * np.array([-1.0, 1.0, 2.0]), two)["ratio_interval"] is None
+    assert pairing.paired(sign * np.array([0.1, 1.0, 2.0]), two)["ratio_interval"] is not None
+    assert pairing.paired(sign * np.full(3, 1e-308), 1e5 * two)["ratio_interval"] is None
+    assert pairing.paired(two, 0.0 * two)["ratio_interval"] == [0.0, 0.0]
+
+
 @given(st.lists(st.tuples(FINITE, FINITE), min_size=1, max_size=12))
 def test_larger_is_the_share_of_paths_with_ties_as_halves(pairs: list[tuple[float, float]]) -> None:
     one, two = (np.array(column) for column in zip(*pairs, strict=True))
@@ -65,6 +104,7 @@ def test_rounding_is_no_difference() -> None:
     assert found["larger"] == 0.5
     assert found["standardized"] is None
     assert found["interval"] == [0.0, 0.0]
+    assert found["ratio_interval"] == pytest.approx([1.0, 1.0], rel=0.0, abs=1e-15)
 
 
 def test_equal_differences_have_no_standardised_one() -> None:
@@ -81,9 +121,11 @@ def test_what_does_not_exist_is_none() -> None:
         "standardized": None,
         "larger": None,
         "ratio": None,
+        "ratio_interval": None,
     }
     single = pairing.paired(np.array([0.0, math.nan]), np.array([2.0, 5.0]))
     assert (single["count"], single["difference"], single["interval"], single["ratio"]) == (1, 2.0, None, None)
+    assert pairing.paired(np.array([1.0]), np.array([2.0]))["ratio_interval"] is None
 
 
 def test_only_the_same_paths_are_paired() -> None:
