@@ -39,6 +39,10 @@ NO_EXHIBITS = (
     "Of no path were all regions kept, so none is shown: lronnx analyze keeps them once all paths are done, unless it "
     "is called with --exhibits 0, or with a budget of seconds."
 )
+COMPARED = (
+    "Of no path were all regions kept, so none is shown: a comparison, which made this run, keeps none; lronnx analyze "
+    "of the model alone does."
+)
 """Notices of what a run lacks."""
 
 
@@ -391,7 +395,7 @@ def _exhibits(
             position = int(np.searchsorted(paths["path"], path))
             found.append(Exhibit(path, position, extreme, rank, regions, array))
     if not found and len(paths["path"]) == manifest["paths"]:
-        notices.append(NO_EXHIBITS)
+        notices.append(COMPARED if manifest["chosen"].get("comparison") else NO_EXHIBITS)
     return tuple(found)
 
 

@@ -356,6 +356,44 @@ def test_what_rounding_explains_is_drawn_where_there_is_room(
     assert (low < pair["allowed"] < high) or not shown
 
 
+@pytest.mark.parametrize(
+    ("allowed", "shown"), [([0.1, 0.3], [0.1, 0.1, 0.3, 0.3]), ([0.2, 0.2], [0.2, 0.2]), (0.2, [0.2, 0.2])]
+)
+def test_what_rounding_explains_is_drawn_segment_by_segment(
+    different: Made, allowed: list[float] | float, shown: list[float]
+) -> None:
+    comparison = copy.deepcopy(different.comparison)
+    [pair] = comparison["pairs"]
+    pair["allowed"] = float(np.max(allowed))
+    [table] = different.differences.values()
+    table = table.replace_schema_metadata({**table.schema.metadata, b"lronnx.allowed": json.dumps(allowed).encode()})
+    drawn = figure(different._replace(comparison=comparison, differences={2: table}), "difference")
+    [line] = [mark for mark in of(drawn, 1, Line) if mark.name == "what rounding explains"]
+    assert line.y.tolist() == shown
+    assert line.x.tolist() == ([0.0, 1.0, 1.0, 2.0] if len(shown) == 4 else [0.0, 2.0])
+    low, high = drawn.panels[1].y.range or (0.0, 0.0)
+    assert low < min(shown) <= max(shown) < high
+
+
+@pytest.mark.parametrize("share", [1e-9, 1e9])
+def test_what_rounding_explains_on_single_segments_may_have_no_room(different: Made, share: float) -> None:
+    [table] = different.differences.values()
+    size = share * different.comparison["pairs"][0]["largest_difference"]
+    kept = json.dumps([size, size / 2]).encode()
+    table = table.replace_schema_metadata({**table.schema.metadata, b"lronnx.allowed": kept})
+    drawn = figure(different._replace(differences={2: table}), "difference")
+    assert not [mark for mark in of(drawn, 1, Line) if mark.name == "what rounding explains"]
+    assert f"What rounding explains is too {'small' if share < 1.0 else 'large'}, beside" in drawn.caption
+    # On one of them only.
+    kept = json.dumps([1e-3 * size / share, 1e-300]).encode()
+    table = table.replace_schema_metadata({**table.schema.metadata, b"lronnx.allowed": kept})
+    drawn = figure(different._replace(differences={2: table}), "difference")
+    [line] = [mark for mark in of(drawn, 1, Line) if mark.name == "what rounding explains"]
+    low, high = drawn.panels[1].y.range or (0.0, 0.0)
+    assert low == line.y.min() < line.y.max() < high
+    assert "What is less than the axis shows, 0 too, is at its lower end." in drawn.caption
+
+
 def test_the_outputs_that_matter_have_colours(three: Made) -> None:
     drawn = figure(three, "network-3-difference")
     [pair] = [one for one in three.comparison["pairs"] if one["other"] == 3]
@@ -450,15 +488,40 @@ def test_ratios_are_those_of_the_means(different: Made) -> None:
     [points], [bars] = of(drawn, 0, Points), of(drawn, 0, Bars)
     names = dict(drawn.panels[0].y.ticks or ())
     measures = different.comparison["pairs"][0]["measures"]
-    means = different.comparison["models"][0]["measures"]
     by_title = {texts.MEASURES[name]: name for name in measures}
     assert len(points.x) == len(names) == len(measures)
     for position, x in enumerate(points.x.tolist()):
         name = by_title[names[round(points.y[position])]]
         assert x == measures[name]["ratio"]
-        ends = [1.0 + end / means[name]["mean"] for end in measures[name]["interval"]]
-        assert [bars.low[position], bars.high[position]] == pytest.approx(ends)
+        ends = measures[name]["ratio_interval"]
+        assert [bars.low[position], bars.high[position]] == ends
         assert ends[0] <= x <= ends[1]
+    assert "Bars: the 95 % interval of the ratio" in drawn.caption
+    assert "drawn:" not in drawn.caption
+
+
+def test_what_a_logarithmic_axis_cannot_show_is_told_by_name(different: Made) -> None:
+    comparison = copy.deepcopy(different.comparison)
+    measures = comparison["pairs"][0]["measures"]
+    measures["density"] |= {"ratio": 0.0, "ratio_interval": [0.0, 0.0]}
+    measures["total_variation_norm"] |= {"ratio": None, "ratio_interval": None}
+    measures["local_similarity"] |= {"ratio": -0.25, "ratio_interval": [-0.5, 0.1]}
+    measures["decision_changes"] |= {"ratio_interval": None}
+    measures["regions"] |= {"ratio_interval": [-0.5, 3.0]}
+    drawn = figure(different._replace(comparison=comparison), "ratios")
+    for told in (
+        "Bars that reach 0 or below leave the logarithmic axis: regions (from -0.5).",
+        "Without a bar, since the first's mean may well be 0: decision changes.",
+        "not drawn: density (ratio 0), total variation (the first's is 0), local similarity (ratio -0.25).",
+    ):
+        assert told in drawn.caption
+    [points], [bars] = of(drawn, 0, Points), of(drawn, 0, Bars)
+    low, high = drawn.x.range or (0.0, 0.0)
+    assert len(points.x) == len(drawn.panels[0].y.ticks or ()) == len(measures) - 3
+    assert 0.0 < low == bars.low.min()
+    assert bars.high.max() == 3.0 < high
+    still.draw(drawn, "png", dpi=50)
+    assert "ratios" in payloads(page_of(different._replace(comparison=comparison)))
 
 
 def test_measures_that_are_the_same_on_every_path_are_not_drawn(different: Made) -> None:

@@ -66,7 +66,7 @@ class Facts:
 
 @dataclass(frozen=True)
 class DataTable:
-    """A table, which readers may sort by any column.
+    """A table, which readers may sort by any column if it ``sorts``: where the rows' order does not matter.
 
     ``groups``: headings over neighbouring columns, each with the number of columns that it spans, in order; together
     they span all columns. An empty heading groups nothing. Columns of numbers are aligned to the right. ``file``: the
@@ -80,6 +80,7 @@ class DataTable:
     caption: str = ""
     groups: Sequence[tuple[str, int]] = ()
     file: str = ""
+    sorts: bool = True
 
     def __post_init__(self) -> None:
         for row in self.rows:
@@ -114,10 +115,10 @@ class Code:
 
 @dataclass(frozen=True)
 class Figures:
-    """Figures under each other or, with two ``columns`` and room for them, side by side."""
+    """Figures under each other or, with more ``columns`` and room for them, side by side."""
 
     figures: Sequence[Figure]
-    columns: Literal[1, 2] = 1
+    columns: Literal[1, 2, 3] = 1
 
 
 @dataclass(frozen=True)
@@ -364,8 +365,8 @@ def _table(table: DataTable) -> str:
         groups = f"<tr>{cells}</tr>"
     head = "".join(
         f'<th scope="col"{kind}><button type="button" class="sort">{_text(name)}</button></th>'
-        if name
-        else f'<th scope="col"{kind}></th>'
+        if name and table.sorts
+        else f'<th scope="col"{kind}>{_text(name)}</th>'
         for name, kind in zip(table.columns, kinds, strict=True)
     )
     looks = _looks(table, kinds)

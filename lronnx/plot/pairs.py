@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,6 +58,9 @@ DECADES = 2.0
 
 FAR = 6.0
 """Decades up to which what rounding explains is shown below the differences that are typical."""
+
+MOST_NAMED = 20
+"""Measures at most that a caption names."""
 
 LONGEST = 28
 """Characters of a network's name in titles and at axes."""
@@ -104,7 +108,8 @@ class Difference:
     """The outputs of two networks along a path, m of them, at all n edges of the regions of both, in order.
 
     ``x``: (n,) number of the segment plus t, not decreasing; ``segment``: (n,), ``first``, ``other``: (n, m).
-    ``names``: (m,) of the outputs. ``number``: of the path.
+    ``names``: (m,) of the outputs. ``number``: of the path. ``allowed``: (S,), what rounding explains on each
+    segment, of the output that differs most; None if it is not told for each.
     """
 
     number: int
@@ -113,6 +118,7 @@ class Difference:
     first: Floats
     other: Floats
     names: tuple[str, ...]
+    allowed: Floats | None = None
 
     @property
     def segments(self) -> int:
@@ -146,7 +152,8 @@ class Difference:
 
 def read_difference(table: pa.Table, names: Sequence[str] | None = None) -> Difference:
     """A table of differences as a comparison's folder has them: ``segment``, ``t``, ``first`` and ``other`` at the
-    edges of both networks' regions along one path, and the metadata ``lronnx.path``, its number.
+    edges of both networks' regions along one path, and the metadata ``lronnx.path``, its number, and
+    ``lronnx.allowed``, what rounding explains: a number, or a list of one for each segment.
 
     ``names``: of the outputs, of which there are as many.
     """
@@ -161,7 +168,9 @@ def read_difference(table: pa.Table, names: Sequence[str] | None = None) -> Diff
     outputs = first.shape[1]
     known = segment.output_names(names if names is not None and len(names) == outputs else None, outputs)
     path = int(json.loads(metadata.get("lronnx.path", "0")))
-    return Difference(path, number + columns["t"].to_numpy(), number, first, other, known)
+    told = json.loads(metadata.get("lronnx.allowed", "null"))
+    allowed = np.asarray(told, dtype=np.float64) if isinstance(told, list) and told else None
+    return Difference(path, number + columns["t"].to_numpy(), number, first, other, known, allowed)
 
 
 def figures(comparison: Object, runs: Sequence[Run], differences: Mapping[int, pa.Table]) -> list[Figure]:
@@ -276,24 +285,33 @@ class _Drawing:
         self.thinned = False
         # Where one segment ends another begins.
         self.kept = np.flatnonzero(np.diff(path.x, prepend=-1.0) > 0.0)
-        self.allowed = self.told["allowed"]
+        self.allowed = self._explained()
         self.floor, self.top = self._scale()
+
+    def _explained(self) -> Floats | None:
+        """(S,) what rounding explains on each segment; None if that is not known."""
+        if self.path.allowed is not None and len(self.path.allowed) == self.path.segments:
+            return self.path.allowed
+        told = self.told["allowed"]
+        return None if told is None else np.full(self.path.segments, float(told))
 
     def _scale(self) -> tuple[float, float]:
         """The lower and the upper end of the axis of differences; the lower is 0 if it is not logarithmic."""
         shown = self.path.apart[:, [*self.vivid, *self.faint]]
         most = shown.max(axis=1, initial=0.0)
         if not most.any():
-            return 0.0, 1.15 * (self.allowed or 0.0) or 1.0
+            return 0.0, 1.15 * (0.0 if self.allowed is None else float(self.allowed.max())) or 1.0
         typical = float(np.median(most[most > 0.0]))
         # What is much larger than differences, or much smaller, would leave no room for them.
-        if self.allowed is not None and not typical / 10.0**FAR <= self.allowed <= typical * 10.0**FAR:
+        if self.allowed is not None and not typical / 10.0**FAR <= self.allowed.max() <= typical * 10.0**FAR:
             self.allowed = None
-        line = self.allowed or typical
-        top, low = max(float(most.max()), line), min(typical, line)
+        lines = np.array([typical]) if self.allowed is None else self.allowed
+        # Of a segment where it is far less than elsewhere, it is at the axis' end.
+        least, line = float(lines[lines >= typical / 10.0**FAR].min()), float(lines.max())
+        top, low = max(float(most.max()), line), min(typical, least)
         if top / SPREAD <= low:
             return 0.0, 1.15 * top
-        floor = min(max(float(shown[shown > 0.0].min()), typical / 10.0**DECADES), line / 3.0)
+        floor = min(max(float(shown[shown > 0.0].min()), typical / 10.0**DECADES), least / 3.0)
         # Room for marks at both ends.
         return floor / 1.3, top * (top / floor) ** 0.06
 
@@ -359,9 +377,10 @@ class _Drawing:
             width = 1.6 if vivid else 0.8
             (front if vivid else back).append(Line(x, y, color, width=width, group=group, hover=hover))
         if self.allowed is not None:
-            ends = np.array(self.limits)
-            line = Line(ends, np.full(2, self.allowed), MUTED, "what rounding explains", "dashed", 1.4)
-            front.append(line)
+            edges = np.concatenate([np.arange(path.segments, dtype=np.float64), [self.limits[1]]])
+            x, y = np.repeat(edges, 2)[1:-1], np.repeat(np.maximum(self.allowed, self.floor), 2)
+            flat = (np.diff(y, prepend=math.nan) == 0.0) & (np.diff(y, append=math.nan) == 0.0)
+            front.append(Line(x[~flat], y[~flat], MUTED, "what rounding explains", "dashed", 1.4))
         parted = self._parted()
         if parted is not None:
             front.append(self._border(parted, self.floor, self.top))
@@ -473,8 +492,9 @@ class _Drawing:
         parted = told["parts_at"]
         if parted is not None and self._parted() is None:
             sentences.append(f"They part on another path first: at {_place(self.comparison, parted)}.")
-        if told["allowed"] is not None and self.allowed is None:
-            size = "small" if told["allowed"] < self.top else "large"
+        explained = self._explained()
+        if explained is not None and self.allowed is None:
+            size = "small" if explained.max() < self.top else "large"
             sentences.append(f"What rounding explains is too {size}, beside the differences, to be shown.")
         if self.floor:
             sentences.append("What is less than the axis shows, 0 too, is at its lower end.")
@@ -489,6 +509,8 @@ class _Drawing:
                 f"Of curves with very many breakpoints, the lowest and the highest in each of {self.columns} parts of "
                 "the way are drawn."
             )
+        if not self.still and len(self.kept) > _STOPS:
+            sentences.append(f"The keyboard steps through {_STOPS:,} of {len(self.kept):,} places.")
         return " ".join(sentences)
 
     def table(self) -> dict[str, Column]:
@@ -539,7 +561,6 @@ def _overview(comparison: Object) -> list[Figure]:
     pairs = pairs[: colors.SERIES]
     if comparison["paths"] < 2 or not pairs:
         return []
-    means = {name: comparison["models"][0]["measures"][name]["mean"] for name in names}
     marks: list[Mark] = []
     table: dict[str, list[Any]] = {"measure": [], "network": [], "ratio": [], "low": [], "high": []}
     ends: list[float] = [1.0]
@@ -549,17 +570,16 @@ def _overview(comparison: Object) -> list[Figure]:
         color = colors.series(number)
         rows: list[tuple[str, float, float, float, float]] = []
         for position, name in enumerate(kept):
-            told, mean = pair["measures"][name], means[name]
-            if not (told["ratio"] or 0.0) > 0.0 or not mean:
+            told = pair["measures"][name]
+            if not (told["ratio"] or 0.0) > 0.0:
                 continue
             place = len(kept) - 1 - position + 0.35 - each * (number + 0.5)
-            interval = report.interval(told)
-            least, most = (1.0 + end / mean for end in interval) if interval else (told["ratio"], told["ratio"])
+            least, most = _ratio_interval(told) or (told["ratio"], told["ratio"])
             rows.append((name, place, told["ratio"], least, most))
         if not rows:
             continue
         at, ratio, low, high = (np.array([row[1 + i] for row in rows]) for i in range(4))
-        ends += [*ratio, *low[low > 0.0], *high]
+        ends += [*ratio, *low[low > 0.0], *high[high > 0.0]]
         columns: dict[str, Column] = {
             "measure": [report.MEASURES[row[0]] for row in rows],
             "low": low,
@@ -586,7 +606,6 @@ def _overview(comparison: Object) -> list[Figure]:
     rows_ = (-0.6, len(kept) - 0.4)
     marks.insert(0, Line(np.ones(2), np.array(rows_), MUTED, width=1.5))
     first = str(comparison["models"][0]["label"])
-    few = comparison["paths"] < report.FEW
     alone = comparison_report.label(comparison, pairs[0]["other"])
     whose = f" of {segment.elided(alone, LONGEST)}" if len(pairs) == 1 else ""
     return [
@@ -604,12 +623,7 @@ def _overview(comparison: Object) -> list[Figure]:
                 )
             ],
             x=Axis("ratio of the means over the paths", log=True, range=shown),
-            caption=f"1, the line: as much as {first}."
-            + (
-                ""
-                if few
-                else " Bars: the 95 % interval of the mean difference, path by path, divided by the first's mean."
-            ),
+            caption=" ".join([f"1, the line: as much as {first}.", *_ratio_notes(comparison, pairs, names)]),
             table={key: column if key in ("measure", "network") else np.array(column) for key, column in table.items()},
             # Of two networks it is one of several figures side by side.
             aspect=(0.25 + 0.065 * len(kept))
@@ -617,6 +631,46 @@ def _overview(comparison: Object) -> list[Figure]:
             else 0.16 + len(kept) * (0.014 + 0.01 * min(len(pairs), 4)),
         )
     ]
+
+
+def _ratio_interval(told: Object) -> tuple[float, float] | None:
+    """The interval of a ratio; None where there is none, or where it is of too few paths to be told."""
+    ends = told["ratio_interval"]
+    return (float(ends[0]), float(ends[1])) if ends is not None and told["count"] >= report.FEW else None
+
+
+def _ratio_notes(comparison: Object, pairs: Sequence[Object], names: Sequence[str]) -> list[str]:
+    """What the bars of the figure of ratios are, and what a logarithmic axis cannot show, by name."""
+    hidden: list[str] = []
+    cut: list[str] = []
+    bare: list[str] = []
+    bars = False
+    for pair in pairs:
+        whose = "" if len(pairs) == 1 else f" of {comparison_report.label(comparison, pair['other'])}"
+        for name in names:
+            told, measure = pair["measures"][name], f"{report.MEASURES[name]}{whose}"
+            ratio, ends = told["ratio"], _ratio_interval(told)
+            if ratio is None:
+                why = "the first's is 0" if told["count"] else "no path has it in both"
+                hidden.append(f"{measure} ({why})")
+            elif ratio <= 0.0:
+                hidden.append(f"{measure} (ratio {report.short(ratio)})")
+            elif ends is None:
+                bare += [measure] if told["count"] >= report.FEW else []
+            else:
+                bars = True
+                cut += [f"{measure} (from {report.short(ends[0])})"] if ends[0] <= 0.0 else []
+    notes = []
+    if bars:
+        notes.append("Bars: the 95 % interval of the ratio (bootstrap of the paths, the same ones for both networks).")
+    for lead, listed in (
+        ("Bars that reach 0 or below leave the logarithmic axis", cut),
+        ("Without a bar, since the first's mean may well be 0", bare),
+        ("Not on a logarithmic axis, so not drawn", hidden),
+    ):
+        if listed:
+            notes.append(f"{lead}: {compare.listed(listed, MOST_NAMED)}.")
+    return notes
 
 
 def _apart(told: Object) -> bool:
@@ -790,9 +844,13 @@ class _Page:
         """The answer, if there is one; otherwise what was compared."""
         if len(self._pairs) == 1:
             return self._answer(self._pairs[0])
+        return f"{self._what()}; all are compared with {self._named[0].label}"
+
+    def _what(self) -> str:
+        """What was walked: how many paths and segments."""
         paths, segments = self._comparison["paths"], self._comparison["segments"]
-        told = f"{paths:,} {study.plural(paths, 'path')} of {segments:,} {study.plural(segments, 'segment')}"
-        return f"{told}; all are compared with {self._named[0].label}"
+        told = f"{paths:,} {study.plural(paths, 'path')}, {segments:,} {study.plural(segments, 'segment')}"
+        return told if paths == 1 else f"{told} in all"
 
     def sections(self) -> list[page.Section]:
         found = []
@@ -806,7 +864,7 @@ class _Page:
         for title, blocks in (
             ("The evidence", self._evidence()),
             ("Measures, path by path", self._measures()),
-            ("Where the networks bend", [self._page.Figures(row, 2) for row in _bends(self._named)]),
+            ("Where the networks bend", [self._page.Figures(row, _columns(len(row))) for row in _bends(self._named)]),
             ("Repeat it", self._again()),
         ):
             if blocks:
@@ -858,10 +916,8 @@ class _Page:
         if columns["file"] == columns["network"]:
             del columns["file"]
         columns = {column: cells for column, cells in columns.items() if any(cells)}
-        paths, segments = self._comparison["paths"], self._comparison["segments"]
         caption = (
-            f"{paths:,} {study.plural(paths, 'path')}, {segments:,} {study.plural(segments, 'segment')}, length "
-            f"{report.number(self._comparison['length'])} in the input of the first network; "
+            f"{self._what()}, of length {report.number(self._comparison['length'])} in the input of the first network; "
             f"{self._comparison['precision']} precision."
         )
         if len(self._named) > MOST_BESIDE:
@@ -871,7 +927,7 @@ class _Page:
         rows = [(column, *cells) for column, cells in columns.items()]
         # Which of two is which has to be seen on a phone, too, where tables of few columns are set as blocks.
         groups = (("", 1), ("first", 1), ("other", 1)) if len(labels) == 2 else ()
-        return [self._page.DataTable(("", *labels), rows, caption, groups)]
+        return [self._page.DataTable(("", *labels), rows, caption, groups, sorts=False)]
 
     # ---- each beside the first
 
@@ -887,8 +943,8 @@ class _Page:
         return found
 
     def _pair(self, pair: Pair, *, drawn: bool) -> list[page.Block]:
-        rows = [(name.strip(), *told) for name, *told in comparison_report.evidence_rows(self._comparison, pair.told)]
-        blocks: list[page.Block] = [self._page.DataTable(("figure", "value", "meaning"), rows)]
+        rows = _grouped(comparison_report.evidence_rows(self._comparison, pair.told))
+        blocks: list[page.Block] = [self._page.DataTable(("figure", "value", "meaning"), rows, sorts=False)]
         figure = difference(self._comparison, pair, columns=self._columns) if drawn else None
         if figure is not None:
             blocks.append(self._page.Figures([figure]))
@@ -1015,6 +1071,27 @@ class _Page:
 
 def _count(number: int) -> str:
     return f"{number:,}"
+
+
+_COUNTED = ("breakpoints", "unit switches")
+"""Figures of the evidence whose meaning counts; that of others has names and numbers of outputs."""
+
+
+def _grouped(rows: Sequence[tuple[str, str, str]]) -> list[tuple[str, str, str]]:
+    """Rows of evidence with thousands separators in whole numbers, as all tables of a page have them."""
+
+    def grouped(text: str) -> str:
+        return re.sub(r"(?<![\w.,+-])\d{4,}(?![\w.,])", lambda found: _count(int(found[0])), text)
+
+    return [
+        (name.strip(), grouped(value), grouped(meaning) if name in _COUNTED else meaning)
+        for name, value, meaning in rows
+    ]
+
+
+def _columns(count: int) -> Literal[2, 3]:
+    """How many figures of a row of so many are side by side, so that few places stay empty."""
+    return 3 if count % 2 and count > 1 else 2
 
 
 def _place(comparison: Object, at: Object) -> str:

@@ -519,7 +519,7 @@ class _Page:
         run = named.run
         summary = run.summary
         blocks: list[page.Block] = [
-            self._page.DataTable(("all paths together", "", "meaning"), report.total_rows(summary))
+            self._page.DataTable(("all paths together", "", "meaning"), report.total_rows(summary), sorts=False)
         ]
         if not run.done:
             return [*blocks, self._page.Prose("No path is done, so there is nothing more to tell or to show.")]
@@ -760,7 +760,8 @@ def _run_table(named: Sequence[Named]) -> page.DataTable:
     caption = "The runs. Seconds are those of all walks, added up."
     if len(named) <= MOST_BESIDE:
         labels = columns.pop("run")
-        return page.DataTable(("run", *labels), [(column, *cells) for column, cells in columns.items()], caption)
+        rows = [(column, *cells) for column, cells in columns.items()]
+        return page.DataTable(("run", *labels), rows, caption, sorts=False)
     return page.DataTable(tuple(columns), list(zip(*columns.values(), strict=True)), caption)
 
 
@@ -854,8 +855,17 @@ def about_data(run: Run) -> list[tuple[str, str]]:
             if scale is None
             else f"(pixel * {scale:.6g} - {_plainly(how['mean'])}) / {_plainly(how['std'])}"
         )
-        rows.append(("preprocessing", f"{formula}; samples are {how.get('layout')}"))
+        rows.append(("preprocessing", "; ".join(filter(None, (formula, _layout(how))))))
     return rows
+
+
+def _layout(how: Mapping[str, Any]) -> str:
+    """Where the input has its axes, and whose input it is: of a comparison's other networks, the first one's."""
+    axes = how.get("layout") or ""
+    if "as_input_of" not in how:
+        return f"input is {axes}" if axes else ""
+    whose = f"the network of SHA-256 {str(how['as_input_of'])[:12]}, the first of a comparison, whose input"
+    return f"for {whose}{f' is {axes} and' if axes else ''} was mapped to this one's"
 
 
 def _is_option(key: str, value: Any) -> bool:

@@ -82,7 +82,7 @@ def _page(data: segment.SegmentData, figure: Figure, path: PathWalk, network: Ne
     shown.append(page.Figures([replace(figure, title="")]))
     names = data.names if data.named else None
     figures = [(name, str(number), meaning) for name, number, meaning in report.walk_figures(path, _count, names)]
-    numbers: list[page.Block] = [page.DataTable(("figure", "value", "meaning"), figures)]
+    numbers: list[page.Block] = [page.DataTable(("figure", "value", "meaning"), figures, sorts=False)]
     sections = [page.Section("Along the way", shown), page.Section("In numbers", numbers)]
     operators = {node.label: node.op_type for node in network.graph.nodes}
     if path.switches_by_node:
