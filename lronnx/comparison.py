@@ -4,18 +4,20 @@ Between neighbouring edges of the union of both walks' regions the two functions
 difference: its largest absolute value is attained at an edge, the place where it first exceeds a bound is the solution
 of a linear equation, and the integral of its absolute value has a closed form. Nothing is sampled.
 
-What is left to judge is how large a difference rounding explains, at two levels.
+What is left to judge is how large a difference rounding explains, at two levels, for each output and segment.
 
-*double*: both networks hold the same numbers, and are computed in another order. Outputs of a network are then apart by
-no more than :data:`lronnx.network.ROUNDING` of the largest output, places in t by :data:`lronnx.crossing.SAME_T`, the
-definition's own resolution, which is worth that times the slope.
+*double*: both networks hold the same numbers, and are computed in another order. An output is then apart by no more
+than :data:`lronnx.network.ROUNDING` of its largest value, places in t by :data:`lronnx.crossing.SAME_T`, the
+definition's own resolution, which is worth that times the slope; or by what cancels, see below, at the finer grain.
 
 *float32*: one network holds numbers that were computed from the other's and rounded to single precision (BatchNorm
 folded into weights, layers rescaled, nodes fused). What that amounts to depends on the network: on how much cancels,
-and on how steep it is. It is measured on a yardstick, the first network with every weight moved to a neighbouring
-number (:meth:`lronnx.network.Network.rounded`): by how much it differs, times :data:`ROUNDED_FACTOR`, is what rounding
-explains, of outputs and of places in t. A walk in single precision is no such yardstick: its errors are independent
-from pixel to pixel and average out, where a weight of a convolution is wrong everywhere.
+and on how steep it is. It is measured on yardsticks, twins of both networks with every weight moved to a neighbouring
+number (:meth:`lronnx.network.Network.rounded`): by how much they differ at most from what they are twins of, times
+:data:`ROUNDED_FACTOR`, is what rounding explains, of outputs and of places in t. Both networks, since one may hold
+larger numbers that cancel; several twins where there are few breakpoints, since one may be lucky. A walk in single
+precision is no such yardstick: its errors are independent from pixel to pixel and average out, where a weight of a
+convolution is wrong everywhere.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ import numpy as np
 
 from lronnx import metrics
 from lronnx.agreement import TOLERANCES
-from lronnx.correspondence import Correspondence, correspond, moves
+from lronnx.correspondence import Correspondence, Units, correspond, moves, unsettled
 from lronnx.crossing import SAME_T, cluster
 from lronnx.errors import InputError
 from lronnx.network import ROUNDING, SwitchingNode
@@ -47,16 +49,26 @@ pruned weights, and units that are off.
 """
 
 ROUNDED_FLOOR = 8 * float(np.finfo(np.float32).eps)
-"""The least that it explains of an output, relative to the largest absolute value of that output."""
+"""The least that it explains of an output, relative to the largest absolute value of that output, and of a place in
+t."""
+
+GROSS = 0.01
+"""Outputs that differ by more than this, relative to the largest of the path, are different, whatever rounding does.
+
+Where float32 holds the weights so badly that it does not even settle two digits, nobody could tell what the function
+is; and the yardsticks need not be walked for networks that have nothing in common.
+"""
+
+TWINS, TWIN_BREAKPOINTS = 4, 2000
+"""So many twins of each network are walked at most, and fewer where they have more breakpoints than this together."""
+
+MOST_MOVED = 1e-3
+"""How far in t rounding moves a switch at most. A unit that moves further, or is not sure to switch at all, settles
+nothing: its switches may be anywhere, and those of others may not.
+"""
 
 # How much finer double precision rounds than single precision.
 _FINER = float(np.finfo(np.float64).eps / np.finfo(np.float32).eps)
-
-GROSS = 0.1
-"""Outputs that differ by more than this, relative to the largest, where a path begins, are told apart by nothing else.
-
-No rounding explains that, and the yardstick need not be walked.
-"""
 
 
 class Verdict(StrEnum):
@@ -74,13 +86,17 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Place:
-    """A place on a path, and what one output is there: ``first`` in the first network, ``other`` in the other."""
+    """A place on a path, and what one output is there: ``first`` in the first network, ``other`` in the other.
+
+    ``allowed``: what rounding explains of that output's difference on that segment.
+    """
 
     segment: int
     t: float
     output: int
     first: float
     other: float
+    allowed: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,10 +140,10 @@ class _Union:
     def gap(self) -> Floats:
         return np.asarray(self.first - self.other)
 
-    def place(self, segment: int, t: float, output: int) -> Place:
+    def place(self, segment: int, t: float, output: int, allowed: Floats) -> Place:
         at = np.array([t])
         values = [float(_interpolated(self.t, v[:, [output]], at)[0, 0]) for v in (self.first, self.other)]
-        return Place(segment, t, output, values[0], values[1])
+        return Place(segment, t, output, values[0], values[1], float(allowed[segment, output]))
 
 
 def union(first: Walk, other: Walk) -> tuple[Floats, Floats, Floats]:
@@ -158,15 +174,18 @@ def compare_walks(
     other: Sequence[Walk],
     *,
     nodes: tuple[Sequence[SwitchingNode], Sequence[SwitchingNode]],
-    rounded: Callable[[], Sequence[Walk]] | None = None,
+    twin: Callable[[int, int], Sequence[Walk]] | None = None,
+    most_twins: int = TWINS,
 ) -> PathComparison:
     """Compare two networks' walks of the same path, a walk per segment, the other's outputs in the first's order.
 
-    ``nodes``: both networks' switching nodes. ``rounded``: walks the same path with the first network's
-    :meth:`~lronnx.network.Network.rounded` twin; asked only if rounding in double precision does not explain the
-    differences, and these are not gross from the start. Without it nothing is explained by ``float32``.
+    ``nodes``: both networks' switching nodes. ``twin``: walks the same path with a
+    :meth:`~lronnx.network.Network.rounded` twin, of the first network (0) or the other (1), of a seed, outputs in the
+    same order; asked only if rounding in double precision does not explain the differences, and these are not
+    :data:`GROSS`. Without it nothing is explained by ``float32``. ``most_twins``: of each network, at most.
 
-    Raises InputError if the walks have different numbers of outputs, or if there is none.
+    Raises InputError if the walks have different numbers of outputs, if there is none, or if outputs are too large for
+    double precision.
     """
     if not first or not other:
         raise InputError("there is no segment to compare: a walk of the path is empty")
@@ -175,20 +194,24 @@ def compare_walks(
         raise InputError(
             f"the networks have {first[0].outputs} and {other[0].outputs} outputs: they cannot be compared"
         )
-    unions = [_Union(*union(a, b)) for a, b in zip(first, other, strict=False)]
-    size = max(max(np.abs(u.first).max(initial=0.0), np.abs(u.other).max(initial=0.0)) for u in unions)
-    largest, largest_at = _largest(unions)
-    rounding, allowed, tolerance = _explained(first, other, unions, float(size), rounded)
-    parts_at = _first_above(unions, allowed)
-    correspondence = correspond(first, other, nodes, tolerance=tolerance, moved=rounding is None)
+    with np.errstate(over="ignore", invalid="ignore"):
+        unions = [_Union(*union(a, b)) for a, b in zip(first, other, strict=False)]
+        lengths = [walk.length for walk in first]
+        integrals = [
+            length * metrics.deviation_integrals(u.t, u.gap).sum(axis=0)
+            for length, u in zip(lengths, unions, strict=False)
+        ]
+        integral = np.asarray(np.sum(integrals, axis=0))
+        numbers = [integral, *(array for u in unions for array in (u.first, u.other, u.gap))]
+    if not all(np.isfinite(array).all() for array in numbers):
+        raise InputError("the outputs are too large to be compared: their differences exceed double precision")
+    judged = _Judged(first, other, unions, nodes, twin, most_twins)
+    rounding, allowed, correspondence = judged.result()
     if rounding is None:
         verdict = Verdict.DIFFERENT
     else:
         verdict = Verdict.IDENTICAL if correspondence.one_to_one else Verdict.SAME
-    lengths = [walk.length for walk in first]
-    integrals = [
-        length * metrics.deviation_integrals(u.t, u.gap).sum(axis=0) for length, u in zip(lengths, unions, strict=False)
-    ]
+    largest, largest_at = _largest(unions, allowed)
     ends = [float(u.t[-1]) for u in unions]
     return PathComparison(
         verdict=verdict,
@@ -197,10 +220,10 @@ def compare_walks(
         union_breakpoints=sum(max(len(u.t) - 2, 0) for u in unions),
         largest_difference=largest,
         largest_at=largest_at,
-        size=float(size),
+        size=judged.size,
         allowed=allowed,
-        parts_at=parts_at,
-        difference_integral=np.asarray(np.sum(integrals, axis=0)),
+        parts_at=_first_above(unions, allowed),
+        difference_integral=integral,
         length=math.fsum(length * end for length, end in zip(lengths, ends, strict=False)),
         correspondence=correspondence,
         partial=len(first) != len(other) or any(walk.partial for walk in (*first, *other)),
@@ -212,7 +235,7 @@ def _breakpoints(walks: Sequence[Walk], ends: Sequence[float]) -> int:
     return sum(int((walk.t[1:-1] < end).sum()) for walk, end in zip(walks, ends, strict=False))
 
 
-def _largest(unions: Sequence[_Union]) -> tuple[float, Place | None]:
+def _largest(unions: Sequence[_Union], allowed: Floats) -> tuple[float, Place | None]:
     """The largest difference, and the first place where it is."""
     largest, place = 0.0, None
     for segment, one in enumerate(unions):
@@ -220,61 +243,110 @@ def _largest(unions: Sequence[_Union]) -> tuple[float, Place | None]:
         if gap.size and gap.max() > largest:
             edge, output = np.unravel_index(int(gap.argmax()), gap.shape)
             largest = float(gap[edge, output])
-            place = Place(
-                segment, float(one.t[edge]), int(output), float(one.first[edge, output]), float(one.other[edge, output])
-            )
+            values = float(one.first[edge, output]), float(one.other[edge, output])
+            place = Place(segment, float(one.t[edge]), int(output), *values, float(allowed[segment, output]))
     return largest, place
 
 
 def _first_above(unions: Sequence[_Union], allowed: Floats) -> Place | None:
     """The first place at which an output differs by more than allowed; of several outputs the first."""
     for segment, one in enumerate(unions):
-        gap = one.gap
-        above = np.abs(gap) > allowed
+        gap, limit = one.gap, allowed[segment]
+        above = np.abs(gap) > limit
         edges = np.flatnonzero(above.any(axis=1))
         if not len(edges):
             continue
         edge = int(edges[0])
         if edge == 0:
-            return one.place(segment, 0.0, int(above[0].argmax()))
+            return one.place(segment, 0.0, int(above[0].argmax()), allowed)
         outputs = np.flatnonzero(above[edge])
         before, after = gap[edge - 1, outputs], gap[edge, outputs]
-        share = (np.sign(after) * allowed[outputs] - before) / (after - before)
+        share = (np.sign(after) * limit[outputs] - before) / (after - before)
         number = int(share.argmin())
         t = one.t[edge - 1] + np.clip(share[number], 0.0, 1.0) * (one.t[edge] - one.t[edge - 1])
-        return one.place(segment, float(t), int(outputs[number]))
+        return one.place(segment, float(t), int(outputs[number]), allowed)
     return None
 
 
-def _explained(
-    first: Sequence[Walk],
-    other: Sequence[Walk],
-    unions: Sequence[_Union],
-    size: float,
-    rounded: Callable[[], Sequence[Walk]] | None,
-) -> tuple[str | None, Floats, float]:
-    """Which rounding explains the differences, what it explains of each output (m,), and of a place in t."""
-    difference = _most(np.abs(u.gap) for u in unions)
-    slopes = _most(np.abs(walk.slopes) for walk in (*first, *other))
-    double = ROUNDING["float64"] * size + SAME_T * slopes
-    close = TOLERANCES["double"]
-    if (difference <= double).all():
-        return "double", double, close
-    if rounded is None or np.abs(unions[0].gap[0]).max(initial=0.0) > GROSS * size:
-        return None, double, close
-    yardstick = rounded()
-    wander = _most(np.abs(_Union(*union(a, b)).gap) for a, b in zip(first, yardstick, strict=False))
-    sizes = _most(np.maximum(np.abs(u.first), np.abs(u.other)) for u in unions)
-    # An output that the yardstick leaves alone by chance goes by the others.
-    shared = wander.max() * (sizes / sizes.max())
-    allowed = np.maximum(ROUNDED_FACTOR * np.maximum(wander, shared) + ROUNDED_FLOOR * sizes, double)
-    if (difference <= allowed * _FINER).all():
-        return "double", allowed * _FINER, close
-    if (difference <= allowed).all():
-        return "float32", allowed, max(close, ROUNDED_FACTOR * float(moves(first, yardstick).max(initial=0.0)))
-    return None, allowed, close
+class _Judged:
+    """What rounding explains of the differences between two networks on a path of S segments, m outputs."""
+
+    def __init__(
+        self,
+        first: Sequence[Walk],
+        other: Sequence[Walk],
+        unions: Sequence[_Union],
+        nodes: tuple[Sequence[SwitchingNode], Sequence[SwitchingNode]],
+        twin: Callable[[int, int], Sequence[Walk]] | None,
+        most_twins: int,
+    ) -> None:
+        self._walks = first, other
+        self._nodes = nodes
+        self._twin = twin
+        breakpoints = sum(walk.breakpoints for walk in (*first, *other))
+        self._twins = min(max(TWIN_BREAKPOINTS // max(breakpoints, 1), 1), TWINS, max(most_twins, 1))
+        self._difference = _most(np.abs(u.gap) for u in unions)
+        self._sizes = _most(np.maximum(np.abs(u.first), np.abs(u.other)) for u in unions)
+        self.size = float(self._sizes.max(initial=0.0))
+        slopes = np.maximum(*(_most(np.abs(walk.slopes) for walk in walks[: len(unions)]) for walks in self._walks))
+        self._double = ROUNDING["float64"] * self._sizes.max(axis=0) + SAME_T * slopes
+        # Of both networks: by how much twins differ, how far their switches move, and units that settle nothing.
+        self._wander: Floats | None = None
+        self._moved = 0.0
+        self._loose: tuple[Units, Units] = set(), set()
+
+    def result(self) -> tuple[str | None, Floats, Correspondence]:
+        """Which rounding explains the differences, what it explains, (S, m), and which switches correspond."""
+        close = TOLERANCES["double"]
+        floor = np.maximum(self._double, ROUNDED_FLOOR * self._sizes)
+        if (self._difference <= self._double).all():
+            found = self._correspond(close, moved=False)
+            # A unit that the other network lacks is not found by looking further away.
+            if found.one_to_one or self._twin is None or not all(found.unmatched):
+                return "double", self._double, found
+            # Where outputs hardly depend on units, rounding may show in places alone.
+            self._measure()
+            wide = self._correspond(self._tolerance(), moved=False)
+            return ("float32", floor, wide) if wide.one_to_one else ("double", self._double, found)
+        if self._twin is None:
+            return None, self._double, self._correspond(close, moved=True)
+        if self._difference.max() > GROSS * self.size:
+            return None, floor, self._correspond(close, moved=True)
+        wander = self._measure()
+        allowed = np.maximum(ROUNDED_FACTOR * wander + ROUNDED_FLOOR * self._sizes, self._double)
+        if (self._difference <= np.maximum(allowed * _FINER, self._double)).all():
+            return "double", np.maximum(allowed * _FINER, self._double), self._correspond(close, moved=False)
+        if (self._difference <= allowed).all():
+            return "float32", allowed, self._correspond(self._tolerance(), moved=False)
+        return None, allowed, self._correspond(close, moved=True)
+
+    def _correspond(self, tolerance: float, *, moved: bool) -> Correspondence:
+        return correspond(*self._walks, self._nodes, tolerance=tolerance, moved=moved, loose=self._loose)
+
+    def _tolerance(self) -> float:
+        """What rounding explains of a place in t."""
+        return min(max(ROUNDED_FLOOR, ROUNDED_FACTOR * self._moved), MOST_MOVED)
+
+    def _measure(self) -> Floats:
+        """Walk the twins: (S, m) by how much outputs differ."""
+        if self._wander is None:
+            assert self._twin is not None
+            self._wander = np.zeros_like(self._sizes)
+            for side, own in enumerate(self._walks):
+                for seed in range(self._twins):
+                    twin = self._twin(side, seed)
+                    gaps = (np.abs(_Union(*union(a, b)).gap) for a, b in zip(own, twin, strict=False))
+                    with np.errstate(over="ignore", invalid="ignore"):
+                        differing = _most(gaps)[: len(self._wander)]
+                    # A twin that overflows says nothing.
+                    self._wander = np.fmax(self._wander, np.where(np.isfinite(differing), differing, 0.0))
+                    moved = moves(own, twin)
+                    settled = moved[ROUNDED_FACTOR * moved <= MOST_MOVED]
+                    self._moved = max(self._moved, float(settled.max(initial=0.0)))
+                    self._loose[side].update(unsettled(own, twin, MOST_MOVED / ROUNDED_FACTOR))
+        return self._wander
 
 
 def _most(arrays: Iterable[Floats]) -> Floats:
-    """(m,) the largest of non-negative numbers (..., m), 0 without any."""
-    return np.asarray(np.max([array.max(axis=0, initial=0.0) for array in arrays], axis=0))
+    """(S, m) the largest of non-negative numbers, of S arrays (..., m); 0 without any."""
+    return np.stack([array.max(axis=0, initial=0.0) for array in arrays])

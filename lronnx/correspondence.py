@@ -11,10 +11,10 @@ of a unit on a path is when it switches, its *signature*. Switches are matched o
    ``tolerance``, the nearest first. So permuted neurons find each other.
 3. The same signature anywhere.
 4. *Moved.* Only between functions that differ: the same unit, however far apart its switches are. It is done for pairs
-   of nodes whose switches are nearer to each other than to those of some other unit; between two networks that were
-   trained apart they are not, and nothing is matched. Where there are too few switches to tell, it is done if both
-   networks have the same nodes, operators and numbers of units. Where most units of a node have moved, this is done
-   before 2: among many switches a strange one is soon near.
+   of nodes whose switches are nearer to each other than chance has it; between two networks that were trained apart
+   they are not, and nothing is matched. Where there are too few switches to tell, only near ones are matched, and only
+   if both networks have the same nodes, operators and numbers of units. Where most units of a node have moved, this is
+   done before 2: among many switches a strange one is soon near.
 5. Single switches at the same place, up to ``tolerance``.
 
 Of the rest, rounding explains those of a unit that has only grazed its kink: two switches, there and back, within the
@@ -42,11 +42,14 @@ if TYPE_CHECKING:
 Integers = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 Pairs = tuple[Integers, Integers]
+Units = set[tuple[str, int]]
 
 # Axes of more than one element up to which all ways to transpose a node's units are tried.
 _MOST_AXES = 4
-# Below so many pairs of switches chance cannot be told from correspondence.
-_FEW = 8
+# Below so many pairs of switches chance cannot be told from correspondence; then only near ones are believed.
+_FEW, _NEAR = 8, 0.01
+# In so many ways units are paired with others to find out what chance does.
+_TRIALS = 40
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,13 @@ class _Switches:
         order = np.argsort(self.node, kind="stable")
         return np.split(order, np.searchsorted(self.node[order], np.arange(1, len(self.labels))))
 
+    def among(self, units: Units) -> Bools:
+        """(S,) which switches are those of these units."""
+        if not units:
+            return np.zeros(len(self), np.bool_)
+        pairs = zip(self.node.tolist(), self.unit.tolist(), strict=True)
+        return np.fromiter(((self.labels[node], unit) in units for node, unit in pairs), np.bool_, len(self))
+
     def group(self) -> Integers:
         """(S,) a number per unit that switches, in the order of nodes and their units."""
         keys = np.stack([self.node, self.unit], axis=1)
@@ -97,14 +107,15 @@ class _Switches:
 class _Same:
     """The switches of the same units of two nodes, paired in order; ``move``: how far apart they are.
 
-    ``key``: which pairs are of one unit, on one segment. ``believable``: whether they are nearer than chance has it;
-    None if they are too few to tell.
+    ``key``: which pairs are of one unit, on one segment; ``even``: those whose unit switches equally often in both
+    there. ``believable``: whether they are nearer than chance has it; None if they are too few to tell.
     """
 
     first: Integers
     other: Integers
     move: Floats
     key: Integers
+    even: Bools
     believable: bool | None
 
 
@@ -120,11 +131,13 @@ def correspond(
     *,
     tolerance: float,
     moved: bool,
+    loose: tuple[Units, Units] = (frozenset(), frozenset()),  # type: ignore[assignment]
 ) -> Correspondence:
     """Match the switches of two walks of the same path; of partial ones, those on what both have walked.
 
     ``nodes``: both networks' switching nodes, in topological order. ``tolerance``: what rounding explains of a
-    difference in t. ``moved``: whether the same unit may have moved further than that.
+    difference in t. ``moved``: whether the same unit may have moved further than that. ``loose``: of both networks,
+    units whose switches rounding may move anywhere, node and unit: rounding explains those that are not matched.
     """
     limits = reached(first, other)
     left = _gather(first, [node.label for node in nodes[0]], limits)
@@ -156,21 +169,28 @@ def correspond(
         match(_alike(left, right, groups, free, kinds, tolerance))
     if moved:
         few = [found for found in same if found.believable is None]
-        together = few and _better_than_chance(
-            np.concatenate([len(few) * found.key + number for number, found in enumerate(few)]),
-            left.t[np.concatenate([found.first for found in few])],
-            right.t[np.concatenate([found.other for found in few])],
+        together = (
+            None
+            if not few
+            else _better_than_chance(
+                np.concatenate([(len(few) * found.key + number)[found.even] for number, found in enumerate(few)]),
+                left.t[np.concatenate([found.first[found.even] for found in few])],
+                right.t[np.concatenate([found.other[found.even] for found in few])],
+            )
         )
-        if few and together is None:
-            one, two = ([(node.op_type, node.units) for node in network] for network in nodes)
-            together = one == two
+        alike = [[(node.op_type, node.units) for node in network] for network in nodes]
         for found in same:
-            if together if found.believable is None else found.believable:
-                open_ = (partner[found.first] < 0) & ~taken[found.other]
-                match((found.first[open_], found.other[open_]))
+            open_ = (partner[found.first] < 0) & ~taken[found.other]
+            believed = together if found.believable is None else found.believable
+            if believed is None:
+                # Where networks are built in the same way, chance seldom has two units so near.
+                open_ &= (found.move <= _NEAR) & (alike[0] == alike[1])
+            elif not believed:
+                continue
+            match((found.first[open_], found.other[open_]))
     single = np.arange(len(left)), np.arange(len(right))
     match(_alike(left, right, single, (partner < 0, ~taken), None, tolerance))
-    return _summary(left, right, groups, partner, taken, tolerance)
+    return _summary(left, right, groups, partner, taken, tolerance, loose)
 
 
 def moves(first: Sequence[Walk], other: Sequence[Walk]) -> Floats:
@@ -186,6 +206,26 @@ def moves(first: Sequence[Walk], other: Sequence[Walk]) -> Floats:
     keys = [((one.node * units) + one.unit) * count + one.segment for one in (left, right)]
     pairs = _in_order(keys[0], left.t, keys[1], right.t, unequal=False)
     return np.asarray(np.abs(left.t[pairs[0]] - right.t[pairs[1]]))
+
+
+def unsettled(one: Sequence[Walk], twin: Sequence[Walk], limit: float) -> Units:
+    """The units, node and number, that on some segment switch another number of times in a twin, or more than ``limit``
+    away in t."""
+    places: list[dict[tuple[str, int, int], list[float]]] = [{}, {}]
+    limits = reached(one, twin)
+    for known, walks in zip(places, (one, twin), strict=True):
+        for segment, (walk, end) in enumerate(zip(walks, limits, strict=False)):
+            for t, together in zip(walk.t[1:].tolist(), walk.switches, strict=False):
+                if t >= end and end < 1.0:
+                    break
+                for switch in together:
+                    known.setdefault((switch.node, switch.unit, segment), []).append(t)
+    found: Units = set()
+    for key in places[0].keys() | places[1].keys():
+        times = [known.get(key, []) for known in places]
+        if len(times[0]) != len(times[1]) or any(abs(a - b) > limit for a, b in zip(*times, strict=True)):
+            found.add(key[:2])
+    return found
 
 
 def _gather(walks: Sequence[Walk], labels: Iterable[str], limits: Sequence[float]) -> _Switches:
@@ -255,13 +295,16 @@ def _same_units(
         found: list[tuple[tuple[int, bool, int, float], _Same]] = []
         for layout in _layouts(nodes[0][a].shape, nodes[1][b].shape):
             unit = right.unit[others] if layout is None else layout[right.unit[others]]
-            i, j = _in_order(keys, left.t[ours], unit * count + right.segment[others], right.t[others])
+            other_keys = unit * count + right.segment[others]
+            i, j = _in_order(keys, left.t[ours], other_keys, right.t[others])
             move = np.abs(left.t[ours[i]] - right.t[others[j]])
             within = int((move <= tolerance).sum())
-            believable = _better_than_chance(keys[i], left.t[ours[i]], right.t[others[j]])
+            # Of units that switch unequally often the nearest switches were chosen, which chance could not do.
+            even = np.isin(keys[i], _even(keys, other_keys))
+            believable = _better_than_chance(keys[i][even], left.t[ours[i[even]]], right.t[others[j[even]]])
             # In a wrong layout other units are paired, many of which do not both switch.
             quality = within, believable is not False, len(move), -float(move.sum())
-            found.append((quality, _Same(ours[i], others[j], move, keys[i], believable)))
+            found.append((quality, _Same(ours[i], others[j], move, keys[i], even, believable)))
             if 2 * within >= max(len(ours), len(others)):
                 break
         results.append(max(found, key=lambda one: one[0])[1])
@@ -331,11 +374,20 @@ def _nearest(few: Floats, many: Floats) -> Integers:
     return picked
 
 
-def _better_than_chance(keys: Integers, t_first: Floats, t_other: Floats) -> bool | None:
-    """Whether paired switches are at most half as far apart, in the median, as those of units paired otherwise.
+def _even(first: Integers, other: Integers) -> Integers:
+    """The keys that are equally often in both."""
+    ours, count = np.unique(first, return_counts=True)
+    others, count_other = np.unique(other, return_counts=True)
+    both, a, b = np.intersect1d(ours, others, assume_unique=True, return_indices=True)
+    return np.asarray(both[count[a] == count_other[b]])
 
-    ``keys``: (n,) which unit, and segment, a pair belongs to. The others are as far away as can be in the order of the
-    keys, and switch as often. None if there are too few of them.
+
+def _better_than_chance(keys: Integers, t_first: Floats, t_other: Floats) -> bool | None:
+    """Whether paired switches are nearer to each other, in the median, than units are by chance.
+
+    ``keys``: (n,) which unit, and segment, a pair belongs to. Chance is what comes of pairing each unit with another
+    that has as many pairs, in up to :data:`_TRIALS` ways: the nearest of these has to be twice as far. None if there
+    are too few such units.
     """
     order = np.argsort(keys, kind="stable")
     _, start, inverse, count = np.unique(keys[order], return_index=True, return_inverse=True, return_counts=True)
@@ -345,13 +397,18 @@ def _better_than_chance(keys: Integers, t_first: Floats, t_other: Floats) -> boo
     _, start, inverse, count = np.unique(kind[by_kind], return_index=True, return_inverse=True, return_counts=True)
     size = count[inverse]
     position = np.arange(len(order)) - start[inverse]
-    elsewhere = start[inverse] + (position + size // 2) % size
     one, two = t_first[order][by_kind], t_other[order][by_kind]
     several = size > 1
     if several.sum() < _FEW:
         return None
-    apart, chance = np.abs(one - two)[several], np.abs(one - two[elsewhere])[several]
-    return bool(2.0 * np.median(apart) <= np.median(chance))
+    apart = np.median(np.abs(one - two)[several])
+    # Evenly spread over all ways to turn the units of a kind.
+    for share in np.linspace(0.0, 1.0, _TRIALS + 2)[1:-1]:
+        step = np.clip(np.rint(share * size).astype(np.int64), 1, np.maximum(size - 1, 1))
+        elsewhere = start[inverse] + (position + step) % size
+        if 2.0 * apart > np.median(np.abs(one - two[elsewhere])[several]):
+            return False
+    return True
 
 
 # --- units with the same signature ----------------------------------------------------------------------------------
@@ -493,7 +550,13 @@ def _equal(first: _Cells, other: _Cells, t_first: Floats, t_other: Floats, toler
 
 
 def _summary(
-    left: _Switches, right: _Switches, groups: Pairs, partner: Integers, taken: Bools, tolerance: float
+    left: _Switches,
+    right: _Switches,
+    groups: Pairs,
+    partner: Integers,
+    taken: Bools,
+    tolerance: float,
+    loose: tuple[Units, Units],
 ) -> Correspondence:
     i = np.flatnonzero(partner >= 0)
     j = partner[i]
@@ -503,8 +566,8 @@ def _summary(
     for (a, b), count in zip(pairs.tolist(), counts.tolist(), strict=True):
         nodes[left.labels[a]][right.labels[b]] += count
     grazes = [
-        _grazing(one, group, open_, tolerance)
-        for one, group, open_ in zip((left, right), groups, (partner < 0, ~taken), strict=True)
+        _grazing(one, group, open_, tolerance) | (open_ & one.among(units))
+        for one, group, open_, units in zip((left, right), groups, (partner < 0, ~taken), loose, strict=True)
     ]
     unmatched = []
     for one, open_, grazing in zip((left, right), (partner < 0, ~taken), grazes, strict=True):

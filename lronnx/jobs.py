@@ -146,10 +146,10 @@ class Walking:
 
     # ---- all of a path
 
-    def rounded(self) -> Walking:
-        """The same with the network's rounded twin: see :meth:`lronnx.Network.rounded`."""
+    def rounded(self, seed: int) -> Walking:
+        """The same with a rounded twin of the network: see :meth:`lronnx.Network.rounded`."""
         twin = copy.copy(self)
-        twin.network = self.network.rounded()
+        twin.network = self.network.rounded(seed)
         return twin
 
     def segments(self, task: Task, stop: Callable[[], Stop] | None = None) -> tuple[list[Walk], str]:

@@ -564,7 +564,9 @@ class Network:
         contents = dict(self._study.contents)
         for name in self._study.weights():
             weights = np.asarray(contents[name], np.promote_types(contents[name].dtype, np.float32))
-            step = np.spacing(np.abs(weights).astype(np.float32)).astype(weights.dtype) * (weights != 0)
+            # The spacing of single precision, also beyond its range.
+            coarser = np.finfo(np.float32).eps / np.finfo(weights.dtype).eps
+            step = np.spacing(np.abs(weights)) * weights.dtype.type(coarser) * (weights != 0)
             contents[name] = weights + generator.choice(np.array([-1, 1], weights.dtype), weights.shape) * step
         return Network(replace(self._study, contents=contents))
 

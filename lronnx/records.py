@@ -110,6 +110,7 @@ _AT = pa.struct(
         pa.field("output", pa.int32(), nullable=False),
         pa.field("first", pa.float64(), nullable=False),
         pa.field("other", pa.float64(), nullable=False),
+        pa.field("allowed", pa.float64(), nullable=False),
     ]
 )
 _NODES = pa.map_(pa.string(), _COUNTS)
@@ -127,7 +128,8 @@ PAIRS = pa.schema(
         pa.field("largest_difference", pa.float64(), nullable=False),
         pa.field("largest_at", _AT),
         pa.field("size", pa.float64(), nullable=False),
-        pa.field("allowed", _NUMBERS, nullable=False),
+        # What rounding explains at most, of any output on any segment.
+        pa.field("allowed", pa.float64(), nullable=False),
         pa.field("parts_at", _AT),
         pa.field("difference_integral", _NUMBERS, nullable=False),
         pa.field("switches_first", pa.int64(), nullable=False),
@@ -237,7 +239,7 @@ def compared(path: int, pairs: Mapping[int, PathComparison]) -> pa.RecordBatch:
                 "largest_difference": found.largest_difference,
                 "largest_at": _at(found.largest_at),
                 "size": found.size,
-                "allowed": found.allowed.tolist(),
+                "allowed": float(found.allowed.max(initial=0.0)),
                 "parts_at": _at(found.parts_at),
                 "difference_integral": found.difference_integral.tolist(),
                 "switches_first": units.switches[0],

@@ -59,6 +59,9 @@ PROBES = 4
 DIFFERENCE_BYTES = 10**8
 """What is kept of the difference along a path: not more than about so many bytes."""
 
+TWIN_BYTES = 10**8
+"""What the weights of a network's rounded twins may take; there is always one."""
+
 _FIGURES = ("count", "missing", "mean", "standard_deviation", "minimum", "quartiles", "maximum", "interval")
 
 
@@ -169,19 +172,27 @@ def compare(
     found = match(*given, layouts=layouts, pixels=pixels, probes=made[0][:PROBES])
     sides = (Side(1, called[0], loaded[0]), Side(2, called[1], loaded[1], found))
     walk = partial(_walk_path, closed=closed, engine=engine, device=device, lanes=lanes, memory=memory)
-    twin = cache(given[0].rounded)
+    twins = cache(lambda side, seed: given[side].rounded(seed))
+    most = _most_twins(given)
     comparisons, rows = [], []
     tables: tuple[list[pa.RecordBatch], list[pa.RecordBatch]] = ([], [])
     origin = dict.fromkeys((one.name for one in records.ORIGIN), None) | {"split": ""}
     for number, points in enumerate(made):
+        theirs_points = found.points(points)
         mine = walk(given[0], points)
-        theirs = aligned(mine, walk(given[1], found.points(points)), found)
-        compared = compare_walks(
-            mine,
-            theirs,
-            nodes=(given[0].switching_nodes, given[1].switching_nodes),
-            rounded=lambda points=points: walk(twin(), points),  # type: ignore[misc]
-        )
+        theirs = aligned(mine, walk(given[1], theirs_points), found)
+
+        def twin(
+            side: int,
+            seed: int,
+            places: tuple[Floats, Floats] = (points, theirs_points),
+            mine: Sequence[Walk] = mine,
+        ) -> Sequence[Walk]:
+            walked = walk(twins(side, seed), places[side])
+            return aligned(mine, walked, found) if side else walked
+
+        nodes = given[0].switching_nodes, given[1].switching_nodes
+        compared = compare_walks(mine, theirs, nodes=nodes, twin=twin, most_twins=most)
         comparisons.append(compared)
         rows.append(records.compared(number, {2: compared}))
         for table, walks in zip(tables, (mine, theirs), strict=True):
@@ -257,7 +268,8 @@ class Comparing:
     def __init__(self, job: ComparisonJob) -> None:
         self._job = job
         self._walking = [job.begin() for job in job.jobs]
-        self._twin: Walking | None = None
+        self._twins: dict[tuple[int, int], Walking] = {}
+        self._most_twins = _most_twins([one.network for one in self._walking])
 
     def walk(self, task: Task, stop: Callable[[], Stop] | None = None) -> Result:
         """Walk one path, in the first network's input, with all networks, and compare.
@@ -280,20 +292,35 @@ class Comparing:
         self, task: Task, walks: Sequence[Sequence[Walk]], stop: Callable[[], Stop] | None = None
     ) -> dict[int, PathComparison]:
         """By number of the other network, how it compares with the first."""
-        kept: list[list[Walk]] = []
-
-        def rounded() -> Sequence[Walk]:
-            if self._twin is None:
-                self._twin = self._walking[0].rounded()
-            if not kept:
-                kept.append(self._twin.segments(task, stop)[0])
-            return kept[0]
-
         nodes = [one.network.switching_nodes for one in self._walking]
+        kept: dict[int, Sequence[Walk]] = {}
+
+        def twin(number: int, side: int, seed: int) -> Sequence[Walk]:
+            if side:
+                how = self._job.matches[number - 2]
+                points = how.points(task.points)
+                found, _ = self._twin(number - 1, seed).segments(task._replace(points=points), stop)
+                return aligned(walks[0], found, how)
+            if seed not in kept:
+                # The same for all others.
+                kept[seed] = self._twin(0, seed).segments(task, stop)[0]
+            return kept[seed]
+
         return {
-            number: compare_walks(walks[0], theirs, nodes=(nodes[0], nodes[number - 1]), rounded=rounded)
+            number: compare_walks(
+                walks[0],
+                theirs,
+                nodes=(nodes[0], nodes[number - 1]),
+                twin=partial(twin, number),
+                most_twins=self._most_twins,
+            )
             for number, theirs in enumerate(walks[1:], 2)
         }
+
+    def _twin(self, position: int, seed: int) -> Walking:
+        if (position, seed) not in self._twins:
+            self._twins[position, seed] = self._walking[position].rounded(seed)
+        return self._twins[position, seed]
 
     def _result(self, task: Task, stop: Callable[[], Stop] | None) -> Result:
         begin = time.perf_counter()
@@ -301,6 +328,12 @@ class Comparing:
         rows = records.compared(task.path, self.compared(task, walks, stop))
         others = tuple(records.walked(task.path, one, units=task.units) for one in walks)
         return Result(task.path, rows, None, time.perf_counter() - begin, worker_name(), device, others=others)
+
+
+def _most_twins(networks: Sequence[Network]) -> int:
+    """How many twins of each network may be kept: their weights take memory."""
+    size = max(sum(array.nbytes for array in one.graph.constants.values()) for one in networks)
+    return max(TWIN_BYTES // max(size, 1), 1)
 
 
 @dataclass(frozen=True)
@@ -741,7 +774,7 @@ def _pair(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "largest_difference": worst["largest_difference"],
         "largest_at": None if at is None else {"path": worst["path"], **at},
         "size": max(row["size"] for row in rows),
-        "allowed": worst["allowed"][0 if at is None else at["output"]] if worst["allowed"] else 0.0,
+        "allowed": max(row["allowed"] for row in rows) if at is None else at["allowed"],
         "parts_at": {"path": parted[0]["path"], **parted[0]["parts_at"]} if parted else None,
         "paths_parted": len(parted),
         "mean_difference": metrics.norm(integral) / length if length > 0.0 else None,

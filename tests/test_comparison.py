@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cache
@@ -21,15 +21,16 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from onnx import numpy_helper
+from onnx import TensorProto, numpy_helper
 from strategies import GENERIC, LATTICE, Builder, Case, cases, dense_cases
 from walks import hand_walk
 
 import lronnx
+from lronnx import comparison
 from lronnx.comparison import PathComparison, Verdict, compare_walks, union
 from lronnx.errors import InputError
-from lronnx.network import Network
-from lronnx.regions import Walk
+from lronnx.network import Network, SwitchingNode
+from lronnx.regions import Switch, Walk
 
 Floats = NDArray[np.float64]
 SHARED = Path(os.environ.get("LRONNX_SHARED") or Path(__file__).parents[2] / "shared") / "onnx"
@@ -52,7 +53,7 @@ def compare(first: Network, other: Network, points: Sequence[Floats] | Floats) -
         walked(first, points),
         walked(other, points),
         nodes=(first.switching_nodes, other.switching_nodes),
-        rounded=lambda: walked(first.rounded(), points),
+        twin=lambda side, seed: walked((first, other)[side].rounded(seed), points),
     )
 
 
@@ -124,21 +125,25 @@ def check(found: PathComparison, exact: Sequence[Exact]) -> None:
         there = exact[at.segment].gap(Fraction(at.t))[at.output]
         assert abs(float(there)) == pytest.approx(largest, rel=1e-9, abs=rounding)
         assert at.first - at.other == pytest.approx(float(there), rel=1e-9, abs=rounding)
-    integral = [sum(one.first.length * float(one.integral[k]) for one in exact) for k in range(len(found.allowed))]
+    integral = [
+        sum(one.first.length * float(one.integral[k]) for one in exact) for k in range(len(found.difference_integral))
+    ]
     np.testing.assert_allclose(found.difference_integral, integral, rtol=1e-9, atol=rounding)
     # A place where they part is where a difference passes the bound: that is tested by what it is there and before.
     parts = [
-        (number, t) for number, one in enumerate(exact) if (t := one.first_above(found.allowed.tolist())) is not None
+        (number, t)
+        for number, one in enumerate(exact)
+        if (t := one.first_above(found.allowed[number].tolist())) is not None
     ]
     if found.parts_at is None:
-        assert largest <= max(found.allowed) + rounding
+        assert largest <= found.allowed.max() + rounding
     elif parts:
         at = found.parts_at
         there = abs(float(exact[at.segment].gap(Fraction(at.t))[at.output]))
         if at.t > 0.0:
-            assert there == pytest.approx(found.allowed[at.output], rel=1e-6, abs=rounding)
+            assert there == pytest.approx(at.allowed, rel=1e-6, abs=rounding)
         else:
-            assert there > found.allowed[at.output] - rounding
+            assert there > at.allowed - rounding
         # The steeper the difference passes the bound, the better its place is known.
         if at.segment == parts[0][0]:
             beyond = exact[at.segment].gap(min(Fraction(at.t) + Fraction(1, 10**6), Fraction(1)))[at.output]
@@ -328,7 +333,9 @@ def test_one_weight_changed_by_a_thousandth(layer: int, row: int, column: int) -
     exact = [exactly(*models, *ends) for ends in pairwise(points)]
     assert (found.verdict, found.rounding) == (Verdict.DIFFERENT, None)
     check(found, exact)
-    expected = next((s, t) for s, one in enumerate(exact) if (t := one.first_above(found.allowed.tolist())) is not None)
+    expected = next(
+        (s, t) for s, one in enumerate(exact) if (t := one.first_above(found.allowed[s].tolist())) is not None
+    )
     assert found.parts_at is not None
     assert found.parts_at.segment == expected[0]
     assert found.parts_at.t == pytest.approx(float(expected[1]), abs=1e-9)
@@ -454,7 +461,7 @@ def test_a_random_network_with_one_weight_changed(case: Case, pick: int, by: flo
     found = compare(first, other, points)
     check(found, [exact])
     if found.rounding is None:
-        assert any(abs(gap) > limit for gaps in exact.gaps for gap, limit in zip(gaps, found.allowed, strict=True))
+        assert any(abs(gap) > limit for gaps in exact.gaps for gap, limit in zip(gaps, found.allowed[0], strict=True))
     swapped = compare(other, first, points)
     assert swapped.largest_difference == found.largest_difference
     if found.largest_at is not None:
@@ -542,39 +549,110 @@ def test_a_walk_that_was_stopped_at_once() -> None:
     assert found.difference_integral.tolist() == [0.0]
 
 
-def test_the_yardstick_is_asked_for_only_where_it_decides() -> None:
+def test_the_yardsticks_are_asked_for_only_where_they_decide() -> None:
     flat = made([0, 1], [1, 1])
-    asked = 0
+    asked: list[tuple[int, int]] = []
 
-    def rounded() -> list[Walk]:
-        nonlocal asked
-        asked += 1
+    def twin(side: int, seed: int) -> list[Walk]:
+        asked.append((side, seed))
         return [made([0, 1], [1, 1 + 1e-6])]
 
-    def verdict(other: Walk, given: Callable[[], Sequence[Walk]] | None = rounded) -> tuple[str | None, int]:
-        nonlocal asked
-        asked = 0
-        return compare_walks([flat], [other], nodes=((), ()), rounded=given).rounding, asked
+    def verdict(other: Walk, given: Any = twin, most: int = 1) -> tuple[str | None, int]:
+        asked.clear()
+        found = compare_walks([flat], [other], nodes=((), ()), twin=given, most_twins=most)
+        return found.rounding, len(asked)
 
     assert verdict(made([0, 1], [1, 1 + 1e-13])) == ("double", 0)
-    assert verdict(made([0, 1], [1, 1 + 1e-10])) == ("float32", 1)
-    assert verdict(made([0, 1], [1, 1 + 4e-6])) == ("float32", 1)
-    assert verdict(made([0, 1], [1, 1 + 6e-6])) == (None, 1)
-    assert verdict(made([0, 1], [2, 1])) == (None, 0)
+    assert verdict(made([0, 1], [1, 1 + 1e-10])) == ("float32", 2)
+    assert verdict(made([0, 1], [1, 1 + 4e-6])) == ("float32", 2)
+    assert verdict(made([0, 1], [1, 1 + 4e-6]), most=9) == ("float32", 2 * comparison.TWINS)
+    assert sorted(asked) == [(side, seed) for side in (0, 1) for seed in range(comparison.TWINS)]
+    # The other's twin is here as far from it as that is from the first.
+    assert verdict(made([0, 1], [1, 1 + 3e-5])) == ("float32", 2)
+    assert verdict(made([0, 1], [1, 0.9])) == (None, 0)
     assert verdict(made([0, 1], [1, 1 + 4e-6]), None) == (None, 0)
 
 
-def test_an_output_that_the_yardstick_leaves_alone_goes_by_the_others() -> None:
-    one, other, twin = (hand_walk([[8, 2], [8 + a, 2 + b]], nodes=()) for a, b in ((0, 0), (0, 1e-5), (8e-5, 0)))
-    found = compare_walks([one], [other], nodes=((), ()), rounded=lambda: [twin])
-    assert found.rounding == "float32"
-    # Four times what the yardstick shows, and a floor of eight units of rounding.
-    np.testing.assert_allclose(found.allowed, [4 * 8e-5 + 64 * 2.0**-23, 4 * 2e-5 + 16 * 2.0**-23], rtol=1e-4)
+def test_what_the_yardsticks_show_of_each_output_and_segment() -> None:
+    def walks(*ends: tuple[float, float]) -> list[Walk]:
+        return [hand_walk([[8, 2], [8 + a, 2 + b]], nodes=()) for a, b in ends]
+
+    first, other = walks((0, 0), (0, 0)), walks((0, 1e-6), (1e-5, 0))
+    twins = [walks((8e-5, 0), (0, 0)), walks((0, 1e-6), (1e-5, 3e-5))]
+    found = compare_walks(first, other, nodes=((), ()), twin=lambda side, seed: twins[side], most_twins=1)
+    # Four times the most that either network's twin shows, and a floor of eight units of rounding.
+    floor = np.array([64, 16]) * 2.0**-23
+    np.testing.assert_allclose(found.allowed, np.array([[4 * 8e-5, 0], [0, 4 * 3e-5]]) + floor, rtol=1e-4)
+    # What one output, or one segment, is allowed is no excuse for another.
+    assert found.verdict is Verdict.DIFFERENT
+    assert found.parts_at is not None
+    assert (found.parts_at.segment, found.parts_at.output) == (1, 0)
+    assert found.parts_at.allowed == pytest.approx(floor[0], rel=1e-4)
+    assert found.largest_at is not None
+    assert found.largest_at.allowed == found.parts_at.allowed
+
+
+def test_gross_differences_are_different_whatever_twins_do() -> None:
+    one, other, wild = (hand_walk([[10], [10 + a]], nodes=()) for a in (0, 0.11, 50))
+    found = compare_walks([one], [other], nodes=((), ()), twin=lambda side, seed: [wild])
+    assert found.verdict is Verdict.DIFFERENT
+    near = hand_walk([[10], [10.09]], nodes=())
+    assert compare_walks([one], [near], nodes=((), ()), twin=lambda side, seed: [wild]).rounding == "float32"
 
 
 def test_a_network_that_cancels_is_judged_by_its_twin_in_double_precision_too() -> None:
     one, other, twin = (hand_walk([[1], [1 + a]], nodes=()) for a in (0, 1e-10, 0.09))
-    assert compare_walks([one], [other], nodes=((), ()), rounded=lambda: [twin]).rounding == "double"
+    found = compare_walks([one], [other], nodes=((), ()), twin=lambda side, seed: [twin if side == 0 else other])
+    assert found.rounding == "double"
+
+
+def test_small_outputs_beside_large_ones_are_compared() -> None:
+    one, other = (hand_walk([[1e6, 0], [1e6, a]], nodes=()) for a in (1e-8, -3e-8))
+    found = compare_walks([one], [other], nodes=((), ()), twin=lambda side, seed: [one if side == 0 else other])
+    assert found.verdict is Verdict.DIFFERENT
+    assert found.parts_at is not None
+    assert found.parts_at.output == 1
+
+
+def test_outputs_that_overflow_are_told() -> None:
+    one, other = (hand_walk([[a], [a]], nodes=()) for a in (1.5e308, -1.5e308))
+    with pytest.raises(InputError, match="too large to be compared"):
+        compare_walks([one], [other], nodes=((), ()))
+
+
+def test_places_may_show_rounding_that_outputs_do_not() -> None:
+    """The unit of an output that hardly depends on it."""
+
+    def walk(t: float) -> Walk:
+        made_walk = made([0, t, 1], [1, 1, 1 + 1e-14 * (1 - t)])
+        return replace(made_walk, switches=((Switch("u", 0, 0, 1),),))
+
+    node = SwitchingNode("u", "R", (1, 1), 1, 1)
+    one, other, twin = walk(0.5), walk(0.5 + 1e-7), walk(0.5 - 1e-7)
+    found = compare_walks([one], [other], nodes=((node,), (node,)), twin=lambda side, seed: [(twin, one)[side]])
+    assert (found.verdict, found.rounding) == (Verdict.IDENTICAL, "float32")
+    far = compare_walks([one], [walk(0.6)], nodes=((node,), (node,)), twin=lambda side, seed: [(twin, walk(0.6))[side]])
+    assert (far.verdict, far.rounding) == (Verdict.SAME, "double")
+
+
+def test_a_unit_that_settles_nothing_excuses_itself_alone() -> None:
+    """One unit hardly moves through its kink: a twin has it switch far away. Another is extra."""
+
+    def walk(slow: float, *extra: float) -> Walk:
+        places = sorted([(slow, "slow"), (0.5, "steady"), *((t, "extra") for t in extra)])
+        made_walk = made([0, *(t for t, _ in places), 1], [1 + 1e-7 * k for k in range(len(places) + 2)])
+        return replace(made_walk, switches=tuple((Switch(name, 0, 0, 1),) for _, name in places))
+
+    nodes = tuple(SwitchingNode(name, "R", (1, 1), 1, 1) for name in ("slow", "steady", "extra"))
+    first, same, more = walk(0.3), walk(0.42), walk(0.42, 0.7)
+
+    def verdict(other: Walk) -> PathComparison:
+        twins = walk(0.2), replace(other, t=other.t + np.where(other.t == 0.42, 0.05, 0.0))
+        return compare_walks([first], [other], nodes=(nodes, nodes), twin=lambda side, seed: [twins[side]])
+
+    assert verdict(same).verdict is Verdict.IDENTICAL
+    assert verdict(more).verdict is Verdict.SAME
+    assert verdict(more).correspondence.unmatched == ({}, {"extra": 1})
 
 
 def test_where_functions_are_the_same_a_unit_that_switches_elsewhere_is_another() -> None:
@@ -608,6 +686,18 @@ def test_a_rounded_twin_has_other_weights_and_the_same_structure() -> None:
     np.testing.assert_array_equal(twin.evaluate(point), network.rounded().evaluate(point))
     assert (twin.evaluate(point) != network.rounded(1).evaluate(point)).any()
     np.testing.assert_array_equal(network.evaluate(point), load(chain(BASE)).evaluate(point))
+
+
+def test_weights_of_any_size_and_type_have_a_rounded_twin() -> None:
+    b = Builder((1,))
+    # In double precision, far beyond the range of single precision.
+    wide = b.add("Cast", [b.input], (1, 1), to=TensorProto.DOUBLE)
+    network = load(
+        b.model(b.add("Cast", [b.add("Mul", [wide, b.constant([[3e300]], np.float64)], (1, 1))], (1, 1), to=1))
+    )
+    twin = network.rounded()
+    (weight,) = (a for a in twin._study.contents.values() if a.dtype == np.float64 and a.size == 1)
+    assert 2.0**-24 <= abs(float(weight.item()) / 3e300 - 1.0) <= 2.0**-23
 
 
 def test_zeros_of_a_rounded_twin_stay() -> None:
