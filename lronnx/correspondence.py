@@ -13,8 +13,8 @@ of a unit on a path is when it switches, its *signature*. Switches are matched o
 4. *Moved.* Only between functions that differ: the same unit, however far apart its switches are. It is done for pairs
    of nodes whose switches are nearer to each other than chance has it; between two networks that were trained apart
    they are not, and nothing is matched. Where there are too few switches to tell, only near ones are matched, and only
-   if both networks have the same nodes, operators and numbers of units. Where most units of a node have moved, this is
-   done before 2: among many switches a strange one is soon near.
+   if both networks have the same nodes, operators and numbers of units, and chance is seen nowhere else. Where most
+   units of a node have moved, this is done before 2: among many switches a strange one is soon near.
 5. Single switches at the same place, up to ``tolerance``.
 
 Of the rest, rounding explains those of a unit that has only grazed its kink: two switches, there and back, within the
@@ -47,9 +47,11 @@ Units = set[tuple[str, int]]
 # Axes of more than one element up to which all ways to transpose a node's units are tried.
 _MOST_AXES = 4
 # Below so many pairs of switches chance cannot be told from correspondence; then only near ones are believed.
-_FEW, _NEAR = 8, 0.01
+_FEW, _NEAR = 20, 0.01
 # In so many ways units are paired with others to find out what chance does.
 _TRIALS = 40
+# What float16 moves is a hundred times nearer than chance has it, what nothing but chance pairs up to three times.
+_CLEARLY = 8.0
 
 
 @dataclass(frozen=True)
@@ -178,13 +180,14 @@ def correspond(
                 right.t[np.concatenate([found.other[found.even] for found in few])],
             )
         )
-        alike = [[(node.op_type, node.units) for node in network] for network in nodes]
+        structures = [[(node.op_type, node.units) for node in network] for network in nodes]
+        alike = structures[0] == structures[1] and all(found.believable is not False for found in same)
         for found in same:
             open_ = (partner[found.first] < 0) & ~taken[found.other]
             believed = together if found.believable is None else found.believable
             if believed is None:
                 # Where networks are built in the same way, chance seldom has two units so near.
-                open_ &= (found.move <= _NEAR) & (alike[0] == alike[1])
+                open_ &= (found.move <= _NEAR) & alike
             elif not believed:
                 continue
             match((found.first[open_], found.other[open_]))
@@ -386,8 +389,8 @@ def _better_than_chance(keys: Integers, t_first: Floats, t_other: Floats) -> boo
     """Whether paired switches are nearer to each other, in the median, than units are by chance.
 
     ``keys``: (n,) which unit, and segment, a pair belongs to. Chance is what comes of pairing each unit with another
-    that has as many pairs, in up to :data:`_TRIALS` ways: the nearest of these has to be twice as far. None if there
-    are too few such units.
+    that has as many pairs, in up to :data:`_TRIALS` ways: the nearest of these has to be :data:`_CLEARLY` times as far.
+    None if there are too few such units.
     """
     order = np.argsort(keys, kind="stable")
     _, start, inverse, count = np.unique(keys[order], return_index=True, return_inverse=True, return_counts=True)
@@ -406,7 +409,7 @@ def _better_than_chance(keys: Integers, t_first: Floats, t_other: Floats) -> boo
     for share in np.linspace(0.0, 1.0, _TRIALS + 2)[1:-1]:
         step = np.clip(np.rint(share * size).astype(np.int64), 1, np.maximum(size - 1, 1))
         elsewhere = start[inverse] + (position + step) % size
-        if 2.0 * apart > np.median(np.abs(one - two[elsewhere])[several]):
+        if _CLEARLY * apart > np.median(np.abs(one - two[elsewhere])[several]):
             return False
     return True
 
