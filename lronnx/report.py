@@ -413,7 +413,8 @@ def total_rows(summary: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     if check["ok"]:
         rows.append(("self-check", "ok", f"outputs within {number(check['max_value_error'])} of the model's own"))
     else:
-        text = f"on {check['failed_segments']} segments of {check['failed_paths']} paths"
+        segments, paths = check["failed_segments"], check["failed_paths"]
+        text = f"on {segments} segment{'' if segments == 1 else 's'} of {paths} path{'' if paths == 1 else 's'}"
         rows.append(("self-check", "FAILED", text))
     return [*rows, ("forward passes", str(totals["forward_passes"]), "evaluations of a single input")]
 

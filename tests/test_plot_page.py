@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import csv
+import dataclasses
 import io
 import json
 import re
@@ -873,6 +874,19 @@ def test_tables_sort(browser: Browser, tmp_path: Path) -> None:
     assert browser.run("return [...document.querySelectorAll('[aria-sort]')].map((e) => e.ariaSort)") == ["descending"]
     assert click(2) == "cadb"
     assert browser.run("return getComputedStyle(document.querySelectorAll('td')[1]).textAlign") == "right"
+
+
+def test_tables_that_do_not_sort_look_the_same(browser: Browser, tmp_path: Path) -> None:
+    table = page.DataTable(("figure", "value", "meaning"), [("a", "1", "one"), ("b", "2", "two")])
+    heights = []
+    for sorts in (True, False):
+        show(browser, tmp_path, dataclasses.replace(table, sorts=sorts))
+        assert browser.run("return document.querySelectorAll('.sort').length") == 3 * sorts
+        heads = browser.run("return [...document.querySelectorAll('th')].map((head) => head.textContent)")
+        assert heads == ["figure", "value", "meaning"]
+        heights.append(browser.run("return document.querySelector('thead').offsetHeight"))
+        browser.check_quiet()
+    assert heights[0] == pytest.approx(heights[1], abs=2)
 
 
 def test_code_is_copied(browser: Browser, tmp_path: Path) -> None:

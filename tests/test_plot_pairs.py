@@ -116,6 +116,61 @@ def test_a_page_says_what_the_comparison_says(different: Made) -> None:
     assert "warning" not in re.sub(r"<(style|script|noscript).*?</\1>", "", text, flags=re.DOTALL)
 
 
+def test_numbers_of_the_evidence_are_written_as_in_all_tables(different: Made) -> None:
+    comparison = copy.deepcopy(different.comparison)
+    comparison["pairs"][0] |= {
+        "breakpoints": [12345, 678],
+        "union_breakpoints": 1234567,
+        "switches": [123456, 1000],
+        "matched_switches": 1000,
+        "grazing": [2000, 3],
+        "median_move": 0.0,
+        "largest_move": 1e-12,
+        "unmatched_by_node": [{"4321": 5432, "1000": 10}, {}],
+    }
+    comparison["pairs"][0]["largest_at"] |= {"first": 1234567.0, "other": 123456.5}
+    told = cells(page_of(different._replace(comparison=comparison)))
+    at = told.index("breakpoints")
+    assert told[at + 1 : at + 3] == ["12,345 and 678", "1,234,567 in the union (closer than 1e-12 in t: one)"]
+    at = told.index("unit switches")
+    assert told[at + 1] == "123,456 and 1,000"
+    assert told[at + 2] == "1,000 stand for each other; of the rest, 2,000 and 3 are rounding at a kink"
+    # Names and measured numbers stay as they are.
+    assert told[told.index("5,432") + 1] == "of 4321"
+    assert told[told.index("largest difference") + 2].endswith(": 1.23457e+06 and 123456")
+
+
+def test_what_was_walked_is_counted(three: Made, tmp_path: Path) -> None:
+    text = page_of(three).decode()
+    assert '<p class="subtitle">12 paths, 24 segments in all; all are compared with net1.onnx</p>' in text
+    assert "<caption>12 paths, 24 segments in all, of length" in text
+    networks = [made_comparisons.network(tmp_path / f"{seed}.onnx", seed=seed) for seed in range(3)]
+    text = page_of(made_comparisons.made(networks, some_runs(0, 1, 2, paths=1))).decode()
+    assert '<p class="subtitle">1 path, 2 segments; all are compared' in text
+    assert not re.search(r"\b1 (paths|segments)\b", text[text.index("<main>") : text.index("<script>")])
+    assert not [name for name, one in payloads(text.encode()).items() if "1 paths" in json.dumps(one)]
+
+
+def test_tables_in_whose_order_there_is_a_meaning_do_not_sort(different: Made) -> None:
+    tables = re.findall(r"<table.*?</table>", page_of(different).decode(), re.DOTALL)
+    sorts = ["sort" in table for table in tables]
+    assert sorts == [False, False, True, True]
+    assert [">figure<" in table for table in tables] == [False, True, False, False]
+
+
+@pytest.mark.parametrize(("count", "columns"), [(2, 2), (3, 3), (4, 2), (5, 3), (6, 2)])
+def test_figures_of_networks_leave_few_places_empty(three: Made, count: int, columns: int) -> None:
+    made = three._replace(runs=[three.runs[at % 3] for at in range(count)])
+    models = [three.comparison["models"][at % 3] | {"number": at + 1, "label": f"{at}"} for at in range(count)]
+    told = [three.comparison["pairs"][1] | {"other": at + 1} for at in range(1, count)]
+    text = page_of(made._replace(comparison=three.comparison | {"models": models, "pairs": told})).decode()
+    section = text[text.index("<h2>Where the networks bend") :]
+    found = re.findall(
+        r'<div class="figures columns-(\d)">(.*?)</div>\n<', section[: section.index("</section>")], re.DOTALL
+    )
+    assert [int(one) for one, _ in found] == [columns] * 3
+
+
 def test_the_table_of_measures_has_the_numbers_of_the_comparison(different: Made) -> None:
     told = cells(page_of(different))
     first, other = different.comparison["models"]
@@ -594,6 +649,7 @@ def test_pages_of_much_are_not_too_large(tmp_path: Path, monkeypatch: pytest.Mon
     assert len(content) <= report.MOST_BYTES
     captions = [one["caption"] for name, one in payloads(content).items() if name.endswith("difference")]
     assert len(captions) == 2
+    assert all("The keyboard steps through 5,000 of 40,000 places." in caption for caption in captions)
     monkeypatch.setattr(pairs, "MOST_BYTES", len(content) - 1)
     less = page_of(made._replace(differences=differences))
     assert len(less) < len(content)

@@ -84,7 +84,7 @@ def test_a_page_tells_what_was_run() -> None:
         "some digits",
         "12 train (array, SHA-256 d)",
         "closed, anchors 2",
-        "(pixel * 0.00392157 - 0.5) / 0.25; samples are CHW",
+        "(pixel * 0.00392157 - 0.5) / 0.25; input is CHW",
         "sweep, double precision",
         "12 of 12",
         "1.5 seconds on cpu",
@@ -101,6 +101,24 @@ def test_a_page_tells_what_was_run() -> None:
     assert "warning" not in re.sub(
         r"<style>.*?</style>|<script>.*?</script>|<noscript>.*?</noscript>", "", text, flags=re.S
     )
+
+
+def test_the_input_of_a_comparisons_other_network_is_mapped() -> None:
+    made = made_runs.run(1, 8)
+    how = made.manifest["study"]["paths"]["preprocessing"]
+
+    def told() -> str:
+        [text] = [text for name, text in report.about_data(made) if name == "preprocessing"]
+        return text.partition("; ")[2]
+
+    assert told() == "input is CHW"
+    how["as_input_of"] = "0123456789abcdef"
+    whose = "for the network of SHA-256 0123456789ab, the first of a comparison, whose input"
+    assert told() == f"{whose} is CHW and was mapped to this one's"
+    how["layout"] = ""
+    assert told() == f"{whose} was mapped to this one's"
+    del how["as_input_of"]
+    assert not told()
 
 
 @pytest.mark.parametrize(

@@ -184,7 +184,15 @@ def test_fewer_and_more_exhibits(finished: Path, copied: Path) -> None:
     run("-o", copied, "--samples", PATHS // 2, *QUICK, "--exhibits", 0)
     found = runs.read(str(copied))
     assert not found.exhibits
-    assert "Of no path were all regions kept" in found.notices[0]
+    assert found.notices == (runs.NO_EXHIBITS,)
+    # A comparison keeps none, whatever its options.
+    manifest = copied / run_folder.MANIFEST
+    kept = manifest.read_text()
+    told = json.loads(kept)
+    told["chosen"]["comparison"] = True
+    manifest.write_text(json.dumps(told))
+    assert runs.read(str(copied)).notices == (runs.COMPARED,)
+    manifest.write_text(kept)
     # More than half of the paths on either side: none is shown twice.
     run("-o", copied, "--samples", PATHS // 2, *QUICK, "--exhibits", 10)
     kinds = [(one.most, one.rank) for one in runs.read(str(copied)).exhibits]

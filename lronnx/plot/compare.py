@@ -514,8 +514,8 @@ def _series_marks(
         columns["run"] = labels
         template += f"{{run}}\n{study.plain(found.short)} {{x}}"
     if paths and len(series.x) == len(paths):
-        columns["paths"] = np.array(paths)
-        template += "\n{paths} paths"
+        columns["paths"] = [f"{told} {study.plural(told, 'path')}" for told in paths]
+        template += "\n{paths}"
     if found.against is not None and len(series.x) > 1:
         marks.append(Line(series.x, series.mean, color, group=group))
     low = np.where(np.isfinite(series.low), series.low, series.mean)

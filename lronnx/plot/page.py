@@ -364,9 +364,7 @@ def _table(table: DataTable) -> str:
         )
         groups = f"<tr>{cells}</tr>"
     head = "".join(
-        f'<th scope="col"{kind}><button type="button" class="sort">{_text(name)}</button></th>'
-        if name and table.sorts
-        else f'<th scope="col"{kind}>{_text(name)}</th>'
+        f'<th scope="col"{kind}>{_heading(name, table.sorts)}</th>'
         for name, kind in zip(table.columns, kinds, strict=True)
     )
     looks = _looks(table, kinds)
@@ -384,6 +382,17 @@ def _table(table: DataTable) -> str:
     return (
         f'<div class="scroll" tabindex="0" role="region" aria-label="{label}"><table class="table{looks}">{caption}'
         f"<thead>{groups}<tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>\n{save}"
+    )
+
+
+def _heading(name: str, sorts: bool) -> str:
+    """The name of a column, which readers may press to sort by it."""
+    if not name:
+        return ""
+    return (
+        f'<button type="button" class="sort">{_text(name)}</button>'
+        if sorts
+        else f'<span class="name">{_text(name)}</span>'
     )
 
 

@@ -368,20 +368,21 @@ def rows(
     place = {id(group): len(shown) - 1 - position for position, group in enumerate(shown)}
     rows_ = np.array([place[id(group)] for group in shown], dtype=np.float64)
     quartiles = np.array([_figure(group, column)["quartiles"] for group in shown])
+    counts = np.array([_figure(group, column)["count"] for group in shown])
     statistics: dict[str, Column] = {
         "group": [group.name for group in shown],
-        "paths": np.array([_figure(group, column)["count"] for group in shown]),
+        "paths": [f"{told} {plural(told, 'path')}" for told in counts.tolist()],
         "mean": np.array([_figure(group, column)["mean"] for group in shown]),
         "low": quartiles[:, 0],
         "middle": quartiles[:, 1],
         "high": quartiles[:, 2],
     }
     hover = Hover(
-        f"{{group}}, {{paths}} paths\n{measure.title}: mean {{mean}}, median {{middle}}\n"
+        f"{{group}}, {{paths}}\n{measure.title}: mean {{mean}}, median {{middle}}\n"
         "half of them from {low} to {high}",
         statistics,
     )
-    many = np.asarray(statistics["paths"]) >= report.FEW
+    many = counts >= report.FEW
     if many.any():
         told_of = Hover(hover.template, {key: _chosen(column, many) for key, column in statistics.items()})
         low, high = quartiles[many, 0], quartiles[many, 2]
@@ -488,7 +489,7 @@ def _histogram(group: Group, edges: Floats, counts: Integers, label: str, total:
     """Bars, and an outline of them that has the name."""
     share = 100.0 * counts / total
     hover = Hover(
-        f"{plain(group.name)}\n{{count}} of {total} paths ({{y}} %)\nfrom {{low}} to {{high}}",
+        f"{plain(group.name)}\n{{count}} of {total} {plural(total, 'path')} ({{y}} %)\nfrom {{low}} to {{high}}",
         {"count": counts, "low": edges[:-1], "high": edges[1:]},
     )
     x = np.repeat(edges, 2)[1:-1]
