@@ -12,6 +12,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from lronnx.matching import LoadedModel
     from lronnx.network import Inspection, Network
     from lronnx.regions import PathWalk
-    from lronnx.side_by_side import Plan
     from lronnx.walker import Progress, Stop
 
 SELF_CHECK_FAILED = 5
@@ -945,15 +945,16 @@ def compare(
         inputs.Pixels.choose(told["--scale"][at], told["--mean"][at], told["--std"][at], one.network.metadata)
         for at, one in enumerate(loaded)
     ]
-    settings = study.Settings(
-        engine=engine, device=device, memory=memory * 10**6, lowering=lowering, units=study.UNITS, seed=seed
-    )
+    mapped = _check_pixels(pixels)
+    settings = study.Settings(engine=engine, device=device, memory=memory * 10**6, lowering=lowering, seed=seed)
     about = {"command": _command_line()}
 
     def made(network: Network) -> study.Study:
         if data is None:
+            # Where they say how one model's inputs become another's, options are of use for points of any kind.
+            how = replace(pixels[0], asked=pixels[0].asked and not mapped)
             read = inputs.read_points(
-                network.input_shape, start=start, end=end, points=points, closed=bool(closed), pixels=pixels[0]
+                network.input_shape, start=start, end=end, points=points, closed=bool(closed), pixels=how
             )
             return side_by_side.on_points(read, bool(closed), settings, about, network)
         return study.plan(
@@ -1000,18 +1001,35 @@ def compare(
         return TERMINATED if interrupts.terminated else INTERRUPTED
     _tell_end(ended, time.monotonic() - begun, kept=target is not None)
     if result is None:
+        if target is None:
+            _tell("Nothing is summed up unless all paths are done, and nothing was kept: -o DIR would keep it.")
         return INTERRUPTED if ended.interrupted else INCOMPLETE
     if as_json:
         _print_json(result)
     else:
         report.print_to(sys.stdout, *comparison_report.comparison_report(result))
     if target is not None:
-        _write_comparison(target, planned, result)
+        _write_comparison(target, result)
     failed = [model["label"] for model in result["models"] if not model["self_check"]["ok"]]
     if failed:
         _complain(f"the self-check failed for {', '.join(failed)}, do not rely on this result; please report the model")
         return SELF_CHECK_FAILED
     return 0
+
+
+def _check_pixels(pixels: Sequence[inputs.Pixels]) -> bool:
+    """Whether inputs of the first model are mapped to those of others by what is known of both models' pixels.
+
+    Raises InputError if an option about another model is of no use.
+    """
+    for number, one in enumerate(pixels[1:], 2):
+        if one.asked and (one.scale is None or pixels[0].scale is None):
+            lacking = number if one.scale is None else 1
+            raise InputError(
+                f"--scale, --mean and --std of model {number} say how its inputs and those of model 1 are made of the "
+                f"same pixels, but nothing says so of model {lacking}: give --scale {lacking}=NUMBER, too"
+            )
+    return pixels[0].scale is not None and any(one.scale is not None for one in pixels[1:])
 
 
 def _load_models(
@@ -1046,7 +1064,7 @@ def _load_models(
     return load(sample_shape=shape)
 
 
-def _write_comparison(target: str, planned: Plan, result: dict[str, Any]) -> None:
+def _write_comparison(target: str, result: dict[str, Any]) -> None:
     """Write the page of a comparison beside its result."""
     from lronnx import plot, runs, side_by_side
     from lronnx.places import Place
@@ -1058,7 +1076,7 @@ def _write_comparison(target: str, planned: Plan, result: dict[str, Any]) -> Non
         return
     from lronnx.plot import pairs
 
-    read = [runs.read(f"{target}/{side_by_side.MODELS}/{side.folder}") for side in planned.sides]
+    read = [runs.read(folder) for folder in side_by_side.run_folders(target)]
     page = pairs.page_of(result, read, side_by_side.kept_differences(target, result), command=_command_line())
     place = Place.open(target)
     place.write(side_by_side.PAGE, page)

@@ -12,6 +12,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from lronnx import report
+from lronnx.comparison import GROSS
 from lronnx.crossing import SAME_T
 from lronnx.report import clean, interval, number, shape_text, short
 
@@ -31,7 +32,7 @@ def comparison_report(result: Mapping[str, Any]) -> list[RenderableType]:
                 title,
                 (pair["verdict"], _STYLES[pair["verdict"]]),
                 "\n",
-                report.wrapped(verdict_text(pair, result["paths"])),
+                report.wrapped(clean(verdict_text(result, pair))),
             )
         )
         parts.append(_evidence(result, pair))
@@ -65,14 +66,20 @@ def model_text(model: Mapping[str, Any], count: Callable[[int], str] = str) -> s
     )
 
 
-def verdict_text(pair: Mapping[str, Any], paths: int) -> str:
+def verdict_text(result: Mapping[str, Any], pair: Mapping[str, Any]) -> str:
     """What a verdict says, in a sentence or two, and no more than was found."""
+    return " ".join(filter(None, [_verdict(result, pair), cut_text(result, pair)]))
+
+
+def _verdict(result: Mapping[str, Any], pair: Mapping[str, Any]) -> str:
+    paths = result["paths"]
     where = "On this path" if paths == 1 else f"On these {paths} paths"
+    silent = pair["switches"] == [0, 0]
     if pair["verdict"] == "different":
         parted = pair["paths_parted"]
         of = "" if paths == 1 else f" on {parted} of them" if parted < paths else " on all of them"
         text = f"{where} the outputs differ by more than rounding explains{of}."
-        if pair["one_to_one"]:
+        if pair["one_to_one"] and not silent:
             text += " All the same, their activation regions correspond one to one: the same units switch."
         return text
     why = {
@@ -80,14 +87,33 @@ def verdict_text(pair: Mapping[str, Any], paths: int) -> str:
         "float32": "their outputs differ by no more than rounding of numbers stored in float32 explains",
     }[pair["rounding"]]
     text = f"{where} both are the same function: {why}."
+    if silent:
+        return text + " No unit switches: each path is a single region of both."
     if pair["verdict"] == "identical regions":
         return text + " Their activation regions correspond one to one."
-    return text + " But not the same units switch: it is computed in another way."
+    if any(pair["unmatched_by_node"]):
+        return text + " But some units that switch have no counterpart that switches at the same places."
+    return (
+        text + " All switches are at the same places, but belong to other units: one stands for several of the other."
+    )
 
 
-def evidence_rows(result: Mapping[str, Any], pair: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """The evidence of a verdict: the name of each figure, the figure, and what it means."""
+def cut_text(result: Mapping[str, Any], pair: Mapping[str, Any]) -> str:
+    """What was cut off at the outputs of the two networks, if that is not the same; else ''."""
+    cuts = [(which, result["models"][pair[which] - 1]["cut"]) for which in ("first", "other")]
+    if cuts[0][1] == cuts[1][1]:
+        return ""
+    told = [f"{', '.join(cut)} at the output of {label(result, pair[which])}" for which, cut in cuts if cut]
+    return f"Not compared, since cut off: {'; '.join(told)}."
+
+
+def evidence_rows(
+    result: Mapping[str, Any], pair: Mapping[str, Any], count: Callable[[int], str] = str
+) -> list[tuple[str, str, str]]:
+    """The evidence of a verdict: the name of each figure, the figure, and what it means. ``count`` writes how many
+    there are."""
     at, parts = pair["largest_at"], pair["parts_at"]
+    rows: list[tuple[str, str, str]]
     if at is None:
         rows = [("largest difference", "0", "the outputs are equal everywhere")]
     else:
@@ -95,20 +121,25 @@ def evidence_rows(result: Mapping[str, Any], pair: Mapping[str, Any]) -> list[tu
             ("largest difference", tiny(pair["largest_difference"]), output_text(at)),
             ("  where", number(at["t"]), _where(result, at)),
         ]
-    rows.append(
-        ("rounding explains", tiny(pair["allowed"]), f"for that output; the largest of all is {number(pair['size'])}")
-    )
+    rows.append(("largest output", number(pair["size"]), "of both, in absolute value"))
+    if at is not None and pair["largest_difference"] <= GROSS * pair["size"]:
+        # Beyond that, no rounding is asked.
+        by = "in double precision" if pair["rounding"] == "double" else "of numbers stored in float32"
+        rows.append(("rounding explains", tiny(pair["allowed"]), f"of the largest difference: rounding {by}"))
     if parts is not None:
-        rows.append(("parts from", number(parts["t"]), f"{_where(result, parts)}, output {parts['output']}"))
+        place = f"{_where(result, parts)}; output {parts['output']}, by over {tiny(parts['allowed'])}"
+        rows.append(("parts from", number(parts["t"]), place))
     if pair["mean_difference"] is not None:
         rows.append(("mean difference", tiny(pair["mean_difference"]), "along the paths, norm over the outputs"))
     breakpoints, switches, matched = pair["breakpoints"], pair["switches"], pair["matched_switches"]
-    union = f"{pair['union_breakpoints']} in the union (closer than {SAME_T:g} in t: one)"
-    rows.append(("breakpoints", _two(breakpoints), union))
-    told = "each stands for one of the other" if switches == [matched, matched] else f"{matched} stand for each other"
-    if pair["grazing"] != [0, 0]:
-        told += f"; of the rest, {_two(pair['grazing'])} are rounding at a kink"
-    rows.append(("unit switches", _two(switches), told))
+    union = f"{count(pair['union_breakpoints'])} in the union (closer than {SAME_T:g} in t: one)"
+    rows.append(("breakpoints", _two(breakpoints, count), union))
+    if switches != [0, 0]:
+        all_of_them = switches == [matched, matched]
+        told = "each stands for one of the other" if all_of_them else f"{count(matched)} stand for each other"
+        if pair["grazing"] != [0, 0]:
+            told += f"; of the rest, {_two(pair['grazing'], count)} are rounding at a kink"
+        rows.append(("unit switches", _two(switches, count), told))
     if matched:
         rows.append(
             (
@@ -120,12 +151,12 @@ def evidence_rows(result: Mapping[str, Any], pair: Mapping[str, Any]) -> list[tu
     # Where nothing corresponds, everything is only in one of them.
     for which, nodes in zip(("first", "other"), pair["unmatched_by_node"] if matched else ({}, {}), strict=True):
         name = f"only in {pair[which]}"
-        for node, count in list(nodes.items())[:TOP_NODES]:
-            rows.append((name, str(count), f"of {node}"))
+        for node, number_of in list(nodes.items())[:TOP_NODES]:
+            rows.append((name, count(number_of), f"of {node}"))
             name = ""
         if len(nodes) > TOP_NODES:
             rest = list(nodes.values())[TOP_NODES:]
-            rows.append(("", str(sum(rest)), f"of {_count(len(rest), 'more node')}"))
+            rows.append(("", count(sum(rest)), f"of {_count(len(rest), 'more node')}"))
     return rows
 
 
@@ -153,8 +184,12 @@ def _where(result: Mapping[str, Any], at: Mapping[str, Any]) -> str:
 
 
 def output_text(at: Mapping[str, Any]) -> str:
-    """An output, and what it is there in both networks."""
-    return f"output {at['output']}: {number(at['first'])} and {number(at['other'])}"
+    """An output, and what it is there in both networks, with as many digits as tell the two apart."""
+    first, other = at["first"], at["other"]
+    digits = next((n for n in range(6, 17) if f"{first:.{n}g}" != f"{other:.{n}g}"), 17)
+    # One more tells by how much, roughly.
+    digits = digits if digits == 6 else min(digits + 1, 17)
+    return f"output {at['output']}: {first:.{digits}g} and {other:.{digits}g}"
 
 
 def shows_differences(pair: Mapping[str, Any]) -> bool:
@@ -210,7 +245,7 @@ def _models(result: Mapping[str, Any]) -> Text:
     lines = []
     for model in result["models"]:
         lines.append(f"{model['number']}  {clean(model['label'])}: {clean(model_text(model))}")
-        lines += [f"   {clean(told)}" for told in model["matched"]]
+        lines += [f"   {clean(told)}" for told in (*model["notices"], *model["matched"])]
     return Text("\n".join(report.wrapped(line, indent="   ") for line in lines))
 
 
@@ -239,8 +274,9 @@ def _paired(result: Mapping[str, Any], pair: Mapping[str, Any]) -> RenderableTyp
     return Group(table, report.paragraph(*paired_notes(pair)))
 
 
-def _two(counts: Sequence[int]) -> str:
-    return f"{counts[0]} and {counts[1]}" if counts[0] != counts[1] else f"{counts[0]} each"
+def _two(counts: Sequence[int], count: Callable[[int], str]) -> str:
+    one, two = map(count, counts)
+    return f"{one} and {two}" if one != two else f"{one} each"
 
 
 def tiny(figure: float | None) -> str:

@@ -89,7 +89,7 @@ class StoppedError(Exception):
 class Result(NamedTuple):
     """What a task has brought. ``problem``: why the path could not be walked, '' if it could; then ``rows`` is set.
 
-    ``interrupted``: it was stopped, and nothing is known of the path. ``others``: further tables of rows, where a task
+    ``interrupted``: it was stopped, and nothing is known of the path. ``others``: further results, where a task
     brings several.
     """
 
@@ -101,7 +101,7 @@ class Result(NamedTuple):
     device: str
     problem: str = ""
     interrupted: bool = False
-    others: tuple[pa.RecordBatch, ...] = ()
+    others: tuple[Result, ...] = ()
 
 
 class Worker(Protocol):

@@ -506,7 +506,8 @@ class Network:
     ``input_shape`` is one sample's shape as the model declares it, a symbolic batch taken as 1; ``outputs`` is
     the number m of output elements of one sample, which has ``output_shape``. ``asked``: the output that was to be
     analysed; ``output_name`` is a tensor in front of it if a tail was cut. ``notices`` tell what was cut or left out;
-    ``producer`` is what the file says of the program that made it, '' if nothing.
+    ``cut``: the operators that were cut off at the output; ``producer``: what the file says of the program that made
+    it, '' if nothing.
     """
 
     def __init__(self, study: _Study) -> None:
@@ -527,6 +528,7 @@ class Network:
         self.outputs = prod(self.output_shape)
         self.units = sum(study.units(node) for node in self.graph.nodes)
         self.notices = study.notices
+        self.cut = tuple(node.op_type for node in reversed(study.labels.cut))
         self._stages: dict[tuple[str, str, str], Programs] = {}
         self._values: dict[tuple[str, str], tuple[stages.Values, session.Session]] = {}
         self._sessions: dict[tuple[str, str, str, bool, float, str], tuple[Program, session.Session]] = {}

@@ -42,6 +42,9 @@ FORMAT = 2
 """Version of the folder's layout, recorded in the manifest; it changes when readers would have to."""
 
 MANIFEST, SUMMARY = "manifest.json", "summary.json"
+COMPARISON = "comparison.json"
+"""What a folder that several runs share holds, those of networks that were compared."""
+
 SEGMENTS, REGIONS, TIMES, JOURNAL, EXHIBITS = "segments", "regions", "times", "journal", "exhibits"
 
 WAITING_PARTS = 4

@@ -169,6 +169,10 @@ def _manifest(place: Place) -> dict[str, Any]:
             )
         return _completed(found)
     except (FileNotFoundError, NotADirectoryError):
+        if place.exists(run_folder.COMPARISON):
+            raise InputError(
+                f"{place.shown} is a comparison of networks, each of which has a run folder in {place.shown}/models"
+            ) from None
         raise InputError(
             f"{place.shown} is no run folder: it holds no {run_folder.MANIFEST}; lronnx analyze -o makes one"
         ) from None

@@ -16,10 +16,10 @@ All networks are measured in one unit of length, that of the first one's input: 
 from __future__ import annotations
 
 import json
-import math
 import re
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -43,14 +43,14 @@ from lronnx.network import Network
 from lronnx.paths import Path
 from lronnx.places import Place
 from lronnx.regions import PathWalk, Walk
-from lronnx.run_folder import MANIFEST, Outcome, RunFolder
+from lronnx.run_folder import COMPARISON, MANIFEST, Outcome, RunFolder
 from lronnx.study import Crew, Ended, Progress, Settings, Study
 from lronnx.walker import Stop
 from lronnx.workers import Here, Processes, Workers
 
 Floats = NDArray[np.float64]
 
-RESULT, PAGE = "comparison.json", "compare.html"
+RESULT, PAGE = COMPARISON, "compare.html"
 MODELS, PAIRS, DIFFERENCES = "models", "pairs", "differences"
 
 PROBES = 4
@@ -118,7 +118,13 @@ class Comparison:
     json: Mapping[str, Any]
 
     def __repr__(self) -> str:
-        return f"<lronnx.Comparison: {self.verdict}, outputs differ by up to {self.largest_difference:.3g}>"
+        failed = "" if self.ok else ", SELF-CHECK FAILED"
+        return f"<lronnx.Comparison: {self.verdict}, outputs differ by up to {self.largest_difference:.3g}{failed}>"
+
+    @property
+    def ok(self) -> bool:
+        """Whether the walks of both networks passed their self-checks; if not, do not rely on it."""
+        return all(model["self_check"]["ok"] for model in self.json["models"])
 
     @property
     def pair(self) -> Mapping[str, Any]:
@@ -197,7 +203,8 @@ def compare(
         rows.append(records.compared(number, {2: compared}))
         for table, walks in zip(tables, (mine, theirs), strict=True):
             table.append(records.with_origin(records.walked(number, walks, units=False), origin))
-    told = summed_up(sides, tables, rows, described={"family": "points", "closed": closed}, seed=seed)
+    each = [partial(iter, table) for table in tables]
+    told = summed_up(sides, each, partial(iter, rows), described={"family": "points", "closed": closed}, seed=seed)
     return Comparison(found, tuple(comparisons), told)
 
 
@@ -274,19 +281,23 @@ class Comparing:
     def walk(self, task: Task, stop: Callable[[], Stop] | None = None) -> Result:
         """Walk one path, in the first network's input, with all networks, and compare.
 
-        The result's rows are those of ``records.PAIRS``, its others every network's, in order. A path that cannot be
-        walked is told in the result; only a programming error is raised.
+        The result's rows are those of ``records.PAIRS``, its others every network's results, in order. A path that
+        cannot be walked is told in the result; only a programming error is raised.
         """
         return told_of(task, self._job.jobs[0].device, partial(self._result, task, stop))
 
-    def walks(self, task: Task, stop: Callable[[], Stop] | None = None) -> tuple[list[list[Walk]], str]:
-        """What every network walks, the others' aligned with the first's; and the device that they ran on."""
+    def walks(self, task: Task, stop: Callable[[], Stop] | None = None) -> tuple[list[list[Walk]], str, list[float]]:
+        """What every network walks, the others' aligned with the first's; the device that they ran on; and how many
+        seconds each took."""
+        begin = time.perf_counter()
         mine, device = self._walking[0].segments(task, stop)
-        found = [mine]
+        found, seconds = [mine], [time.perf_counter() - begin]
         for one, how in zip(self._walking[1:], self._job.matches, strict=True):
+            begin = time.perf_counter()
             theirs, _ = one.segments(task._replace(points=how.points(task.points)), stop)
             found.append(aligned(mine, theirs, how))
-        return found, device
+            seconds.append(time.perf_counter() - begin)
+        return found, device, seconds
 
     def compared(
         self, task: Task, walks: Sequence[Sequence[Walk]], stop: Callable[[], Stop] | None = None
@@ -324,9 +335,12 @@ class Comparing:
 
     def _result(self, task: Task, stop: Callable[[], Stop] | None) -> Result:
         begin = time.perf_counter()
-        walks, device = self.walks(task, stop)
+        walks, device, seconds = self.walks(task, stop)
         rows = records.compared(task.path, self.compared(task, walks, stop))
-        others = tuple(records.walked(task.path, one, units=task.units) for one in walks)
+        others = tuple(
+            Result(task.path, records.walked(task.path, one, units=task.units), None, taken, worker_name(), device)
+            for one, taken in zip(walks, seconds, strict=True)
+        )
         return Result(task.path, rows, None, time.perf_counter() - begin, worker_name(), device, others=others)
 
 
@@ -392,6 +406,8 @@ class Plan:
         place = Place.open(folder)
         if place.exists(MANIFEST):
             raise InputError(f"{place.shown} is a run folder of lronnx analyze: name another folder")
+        if not place.is_empty() and not place.exists(f"{PAIRS}/{MANIFEST}"):
+            raise InputError(f"{place.shown} is not empty and holds no comparison: name another folder, or a new one")
         first = self.studies[0]
         count = len(first.paths)
         rates = first.rates() if any(one.network.lowers for one in self.sides) else None
@@ -414,17 +430,20 @@ class Plan:
                 )
 
             # Whether this is the same comparison is asked before anything is made.
-            pairs = opened(PAIRS, self.identity(), first.per_part(), records.PAIRS, {**first.about, "rates": rates})
+            chosen = {**first.about, "rates": rates, "folders": [side.folder for side in self.sides]}
+            pairs = opened(PAIRS, self.identity(), first.per_part(), records.PAIRS, chosen)
             rates = pairs.manifest["chosen"]["rates"]
+            # A model's file may have another name by now.
+            folders = [str(name) for name in pairs.manifest["chosen"]["folders"]]
             runs = [
                 opened(
-                    f"{MODELS}/{side.folder}",
+                    f"{MODELS}/{name}",
                     one.identity(),
                     one.per_part(),
                     records.SEGMENTS,
-                    {**one.about, "rates": rates, "network": study.facts(one.network)},
+                    {**one.about, "rates": rates, "network": study.facts(one.network), "comparison": True},
                 )
-                for side, one in zip(self.sides, self.studies, strict=True)
+                for name, one in zip(folders, self.studies, strict=True)
             ]
             everything = [pairs, *runs]
             for text in dict.fromkeys(text for run in everything for text in run.notices):
@@ -444,8 +463,8 @@ class Plan:
                     run.finish(one.sum_up(run))
                 result = summed_up(
                     self.sides,
-                    [list(run.rows()) for run in runs],
-                    list(pairs.rows()),
+                    [run.rows for run in runs],
+                    pairs.rows,
                     described=first.described,
                     seed=self.settings.seed,
                 )
@@ -519,9 +538,10 @@ class Plan:
                         failed[result.path] = result.problem
                     else:
                         assert result.rows is not None
-                        for run, rows in zip(runs, result.others, strict=True):
-                            run.add(study.outcome(result._replace(rows=rows), origin))
-                            regions += int(rows.column("regions").to_numpy().sum())
+                        for run, one in zip(runs, result.others, strict=True):
+                            assert one.rows is not None
+                            run.add(study.outcome(one, origin))
+                            regions += int(one.rows.column("regions").to_numpy().sum())
                         pairs.add(Outcome(result.path, result.rows, study.times(result)))
                         done.add(result.path)
                 if progress is not None:
@@ -545,23 +565,52 @@ class Plan:
             name = f"{DIFFERENCES}/{pair['other']}.parquet"
             number = 0 if pair["largest_at"] is None else pair["largest_at"]["path"]
             size = 16 * self.sides[0].network.outputs * pair["union_breakpoints"] / max(len(self.studies[0].paths), 1)
-            if place.exists(name) or stop() is not Stop.NO:
+            about = self._about(pair, number)
+            if stop() is not Stop.NO or _metadata(place, name) == about:
                 continue
             if size > DIFFERENCE_BYTES:
                 notice(f"the difference along path {number} has too many places to be kept for pictures")
                 continue
             comparing = comparing or job.begin()
             path = self.studies[0].paths[number]
-            walks, _ = comparing.walks(Task(number, path.points, path.closed), stop)
-            place.write(name, differences(walks[0], walks[pair["other"] - 1], pair, number))
+            task = Task(number, path.points, path.closed)
+            walks, _, _ = comparing.walks(task, stop)
+            allowed = comparing.compared(task, walks, stop)[pair["other"]].allowed
+            output = 0 if pair["largest_at"] is None else pair["largest_at"]["output"]
+            place.write(name, differences(walks[0], walks[pair["other"] - 1], allowed[:, output].tolist(), about))
+
+    def _about(self, pair: Mapping[str, Any], path: int) -> dict[str, Any]:
+        """JSON of what tells the file of a pair's difference from that of another comparison."""
+        return {
+            "path": path,
+            "first": pair["first"],
+            "other": pair["other"],
+            "largest_at": pair["largest_at"],
+            "identity": self.identity(),
+        }
 
 
-def differences(first: Sequence[Walk], other: Sequence[Walk], pair: Mapping[str, Any], path: int) -> bytes:
+def _metadata(place: Place, name: str) -> dict[str, Any] | None:
+    """What the file of a difference says of itself, but for what is allowed; None if there is no such file."""
+    if not place.exists(name):
+        return None
+    try:
+        known = pq.ParquetFile(pa.BufferReader(place.read(name)), pre_buffer=False).schema_arrow.metadata or {}
+        told = {key.decode().removeprefix("lronnx."): json.loads(value) for key, value in known.items()}
+    except (pa.ArrowException, ValueError):
+        return None
+    told.pop("allowed", None)
+    return told
+
+
+def differences(
+    first: Sequence[Walk], other: Sequence[Walk], allowed: Sequence[float], about: Mapping[str, Any]
+) -> bytes:
     """Both functions along a path, at all edges of the regions of both, in order: a Parquet file.
 
     Columns: ``segment`` int32, ``t`` float64, ``first`` and ``other`` list<float64>, the outputs. Between neighbouring
-    rows of a segment both are affine. Metadata: ``lronnx.path``, ``lronnx.first``, ``lronnx.other`` (numbers of the
-    networks) and ``lronnx.allowed``, what rounding explains for the output that differs most (JSON).
+    rows of a segment both are affine. Metadata, all JSON: ``lronnx.allowed``, what rounding explains of the output that
+    differs most, on each segment; and ``about`` under its names, ``lronnx.path`` among them.
     """
     segments, times, values = [], [], ([], [])  # type: ignore[var-annotated]
     for number, (one, two) in enumerate(zip(first, other, strict=True)):
@@ -578,9 +627,9 @@ def differences(first: Sequence[Walk], other: Sequence[Walk], pair: Mapping[str,
         return pa.ListArray.from_arrays(pa.array(offsets), pa.array(flat.reshape(-1)), type=kind)
 
     columns = [pa.array(np.concatenate(segments)), pa.array(np.concatenate(times)), *(lists(one) for one in values)]
-    told = {"path": path, "first": pair["first"], "other": pair["other"], "allowed": pair["allowed"]}
-    about = {f"lronnx.{name}".encode(): json.dumps(value).encode() for name, value in told.items()}
-    table = pa.table(columns, names=["segment", "t", "first", "other"]).replace_schema_metadata(about)
+    told = {**about, "allowed": list(allowed)}
+    metadata = {f"lronnx.{name}".encode(): json.dumps(value).encode() for name, value in told.items()}
+    table = pa.table(columns, names=["segment", "t", "first", "other"]).replace_schema_metadata(metadata)
     target = pa.BufferOutputStream()
     pq.write_table(table, target, compression="zstd")
     return bytes(target.getvalue())
@@ -590,6 +639,12 @@ def _facts(found: Match) -> dict[str, Any]:
     """JSON of what a match does."""
     arrays = {"order": found.order, "outputs": found.outputs, "factor": found.factor, "term": found.term}
     return {name: None if array is None else study.hash_of(np.asarray(array)) for name, array in arrays.items()}
+
+
+def run_folders(folder: str) -> list[str]:
+    """The run folders of a comparison's networks, in order. Raises OSError."""
+    manifest = json.loads(Place.open(f"{folder}/{PAIRS}").read(MANIFEST))
+    return [f"{folder}/{MODELS}/{name}" for name in manifest["chosen"]["folders"]]
 
 
 def kept_differences(folder: str, result: Mapping[str, Any]) -> dict[int, pa.Table]:
@@ -675,38 +730,43 @@ def on_points(points: Floats, closed: bool, settings: Settings, about: Mapping[s
 
 def summed_up(
     sides: Sequence[Side],
-    rows: Sequence[Sequence[pa.RecordBatch]],
-    pairs: Sequence[pa.RecordBatch],
+    rows: Sequence[Callable[[], Iterable[pa.RecordBatch]]],
+    pairs: Callable[[], Iterable[pa.RecordBatch]],
     *,
     described: Mapping[str, Any],
     seed: int,
 ) -> dict[str, Any]:
     """A comparison as one object of JSON types. What does not exist is None; nothing is nan or infinite.
 
-    ``rows``: of every network, its rows in ``records.SEGMENTS``; ``pairs``: those in ``records.PAIRS``.
+    ``rows``: give the rows of every network in ``records.SEGMENTS``, those of a path next to each other; ``pairs``:
+    gives those in ``records.PAIRS``, in the order of the paths.
 
     Keys: ``version``, ``precision``, ``seed``, ``paths``, ``segments``, ``length`` (in the first network's input),
     ``described`` (how the paths were made), ``models`` and ``pairs``.
 
     Each of ``models``: ``number``, ``name``, ``label``, ``sha256``, ``producer`` (the program that made the file, ''
-    if it does not say), ``input``, ``input_shape``, ``output``, ``outputs`` (m), ``units``, ``notices``, ``matched``
-    (how it corresponds to the first one, in sentences), ``regions``, ``self_check`` and ``measures``: those of
-    :mod:`lronnx.summary` over all paths, lengths in the first network's input.
+    if it does not say), ``input``, ``input_shape``, ``output``, ``outputs`` (m), ``units``, ``notices``, ``cut``
+    (operators that were cut off at the output), ``matched`` (how it corresponds to the first one, in sentences),
+    ``regions``, ``self_check`` and ``measures``: those of :mod:`lronnx.summary` over all paths, lengths in the first
+    network's input.
 
     Each of ``pairs``, of the ``first`` network and an ``other`` (numbers): ``verdict`` (the least favourable of the
     paths': see :class:`lronnx.comparison.Verdict`) and ``rounding`` (the coarsest that is needed);
     ``largest_difference`` and ``largest_at``, where it is attained (``path``, ``segment``, ``t``, ``output`` and both
-    values); ``size``, the largest output; ``allowed``, what rounding explains on that path for that output;
-    ``parts_at``, the first place on the first path where outputs differ by more, and ``paths_parted``, on how many
-    paths they do; ``mean_difference``, the mean along all paths of the norm of each output's mean absolute difference;
-    ``breakpoints``, ``union_breakpoints``, ``switches`` of both, ``matched_switches``, ``largest_move`` and
+    values); ``size``, the largest output; ``allowed``, what rounding explains of that difference, there; ``parts_at``,
+    the first place on the first path where outputs differ by more (and by more than how much), and ``paths_parted``, on
+    how many paths they do; ``mean_difference``, the mean along all paths of the norm of each output's mean absolute
+    difference; ``breakpoints``, ``union_breakpoints``, ``switches`` of both, ``matched_switches``, ``largest_move`` and
     ``median_move`` (the median of the paths' medians) of those, ``one_to_one``, ``grazing``, ``unmatched_by_node`` and
     ``nodes``, as :class:`lronnx.correspondence.Correspondence` defines them; and ``measures``, see
     :func:`lronnx.pairing.paired`.
     """
-    summaries = [summary.summarize(one, seed=seed) for one in rows]
-    per_path = [summary.per_path(one) for one in rows]
-    table = pa.Table.from_batches(pairs, records.PAIRS).to_pylist()
+    summaries = [summary.summarize(one(), seed=seed) for one in rows]
+    per_path = [summary.per_path(one()) for one in rows]
+    found = {side.number: _Pair() for side in sides[1:]}
+    for batch in pairs():
+        for row in batch.to_pylist():
+            found[row["other"]].add(row)
     models = []
     for side, told in zip(sides, summaries, strict=True):
         [group] = told["groups"]["all"]
@@ -723,6 +783,7 @@ def summed_up(
                 "outputs": side.network.outputs,
                 "units": side.network.units,
                 "notices": list(side.network.notices),
+                "cut": list(side.network.cut),
                 "matched": list(side.told),
                 "regions": told["totals"]["regions"],
                 "self_check": told["totals"]["self_check"],
@@ -734,8 +795,7 @@ def summed_up(
     totals = summaries[0]["totals"]
     compared = []
     for side, other in zip(sides[1:], per_path[1:], strict=True):
-        own = [row for row in table if row["other"] == side.number]
-        figures = _pair(own)
+        figures = found[side.number].figures()
         measures = pairing.pair(per_path[0], other, list(summaries[0]["measures"]), seed=seed)
         compared.append({"first": 1, "other": side.number, **figures, "measures": measures})
     return {
@@ -751,50 +811,72 @@ def summed_up(
     }
 
 
-def _pair(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The figures of a pair over all paths, which are in order."""
-    order = list(Verdict)
-    worst = max(rows, key=lambda row: row["largest_difference"])
-    parted = [row for row in rows if row["parts_at"] is not None]
-    roundings = [row["rounding"] for row in rows]
-    integral = np.sum([row["difference_integral"] for row in rows], axis=0)
-    length = math.fsum(row["length"] for row in rows)
-    moves = [row["largest_move"] for row in rows if row["largest_move"] is not None]
-    medians = [row["median_move"] for row in rows if row["median_move"] is not None]
-    nodes: dict[str, dict[str, int]] = {}
-    for row in rows:
+class _Pair:
+    """A pair of networks over all paths, which are added in order."""
+
+    def __init__(self) -> None:
+        self._order = list(Verdict)
+        self._verdict = self._order[0]
+        self._roundings: set[str | None] = set()
+        self._worst: Mapping[str, Any] | None = None
+        self._parted: Mapping[str, Any] | None = None
+        self._size = self._allowed = self._length = 0.0
+        self._integral: Floats | float = 0.0
+        self._one_to_one = True
+        self._counts: Counter[str] = Counter()
+        self._moves: list[float] = []
+        self._medians: list[float] = []
+        self._unmatched: tuple[Counter[str], Counter[str]] = Counter(), Counter()
+        self._nodes: dict[str, Counter[str]] = {}
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """A row of ``records.PAIRS``."""
+        self._verdict = max(self._verdict, Verdict(row["verdict"]), key=self._order.index)
+        self._roundings.add(row["rounding"])
+        if self._worst is None or row["largest_difference"] > self._worst["largest_difference"]:
+            self._worst = row
+        if row["parts_at"] is not None:
+            self._counts["paths_parted"] += 1
+            self._parted = self._parted or {"path": row["path"], **row["parts_at"]}
+        self._size = max(self._size, row["size"])
+        self._allowed = max(self._allowed, row["allowed"])
+        self._length += row["length"]
+        self._integral = self._integral + np.asarray(row["difference_integral"])
+        self._one_to_one &= row["one_to_one"]
+        for name in ("breakpoints", "switches", "grazing"):
+            for which in ("first", "other"):
+                self._counts[f"{name}_{which}"] += row[f"{name}_{which}"]
+        for name in ("union_breakpoints", "matched_switches"):
+            self._counts[name] += row[name]
+        self._moves += [] if row["largest_move"] is None else [row["largest_move"]]
+        self._medians += [] if row["median_move"] is None else [row["median_move"]]
+        for total, which in zip(self._unmatched, ("first", "other"), strict=True):
+            total.update(dict(row[f"unmatched_{which}"]))
         for node, others in row["nodes"]:
-            for name, switches in others:
-                known = nodes.setdefault(node, {})
-                known[name] = known.get(name, 0) + switches
-    at = worst["largest_at"]
-    return {
-        "verdict": max((row["verdict"] for row in rows), key=lambda verdict: order.index(Verdict(verdict))),
-        "rounding": None if None in roundings else "float32" if "float32" in roundings else "double",
-        "largest_difference": worst["largest_difference"],
-        "largest_at": None if at is None else {"path": worst["path"], **at},
-        "size": max(row["size"] for row in rows),
-        "allowed": max(row["allowed"] for row in rows) if at is None else at["allowed"],
-        "parts_at": {"path": parted[0]["path"], **parted[0]["parts_at"]} if parted else None,
-        "paths_parted": len(parted),
-        "mean_difference": metrics.norm(integral) / length if length > 0.0 else None,
-        **{
-            name: [sum(row[f"{name}_{which}"] for row in rows) for which in ("first", "other")]
-            for name in ("breakpoints", "switches", "grazing")
-        },
-        "union_breakpoints": sum(row["union_breakpoints"] for row in rows),
-        "matched_switches": sum(row["matched_switches"] for row in rows),
-        "largest_move": max(moves, default=None),
-        "median_move": float(np.median(medians)) if medians else None,
-        "one_to_one": all(row["one_to_one"] for row in rows),
-        "unmatched_by_node": [_totals(row[f"unmatched_{which}"] for row in rows) for which in ("first", "other")],
-        "nodes": nodes,
-    }
+            self._nodes.setdefault(node, Counter()).update(dict(others))
 
-
-def _totals(maps: Iterable[Iterable[tuple[str, int]]]) -> dict[str, int]:
-    total: dict[str, int] = {}
-    for entries in maps:
-        for node, count in entries:
-            total[node] = total.get(node, 0) + count
-    return dict(sorted(total.items(), key=lambda entry: -entry[1]))
+    def figures(self) -> dict[str, Any]:
+        """See :func:`summed_up`."""
+        assert self._worst is not None
+        at, counts = self._worst["largest_at"], self._counts
+        return {
+            "verdict": str(self._verdict),
+            "rounding": next((one for one in (None, "float32") if one in self._roundings), "double"),
+            "largest_difference": self._worst["largest_difference"],
+            "largest_at": None if at is None else {"path": self._worst["path"], **at},
+            "size": self._size,
+            "allowed": self._allowed if at is None else at["allowed"],
+            "parts_at": self._parted,
+            "paths_parted": counts["paths_parted"],
+            "mean_difference": metrics.norm(np.asarray(self._integral)) / self._length if self._length > 0.0 else None,
+            **{
+                name: [counts[f"{name}_first"], counts[f"{name}_other"]]
+                for name in ("breakpoints", "switches", "grazing")
+            },
+            **{name: counts[name] for name in ("union_breakpoints", "matched_switches")},
+            "largest_move": max(self._moves, default=None),
+            "median_move": float(np.median(self._medians)) if self._medians else None,
+            "one_to_one": self._one_to_one,
+            "unmatched_by_node": [dict(total.most_common()) for total in self._unmatched],
+            "nodes": {node: dict(others) for node, others in self._nodes.items()},
+        }

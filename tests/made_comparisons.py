@@ -86,6 +86,7 @@ def pair(
             "output": int(output),
             "first": float(first[row, output]),
             "other": float(other[row, output]),
+            "allowed": allowed,
         }
 
     largest = float(apart.max())
@@ -148,6 +149,7 @@ def made(
             "outputs": one.outputs,
             "units": one.units,
             "notices": [],
+            "cut": [],
             "matched": [] if number == 1 else list(matched),
             "regions": sum(int(regions) for regions in run.paths["regions"]),
             "self_check": run.summary["totals"]["self_check"],

@@ -100,7 +100,7 @@ def test_a_page_says_what_the_comparison_says(different: Made) -> None:
     comparison = different.comparison
     [pair] = comparison["pairs"]
     assert "<h1>one.onnx and two.onnx: different</h1>" in text
-    sentence = comparison_report.verdict_text(pair, comparison["paths"])
+    sentence = comparison_report.verdict_text(comparison, pair)
     largest = comparison_report.evidence_rows(comparison, pair)[0]
     place = f"t = {pair['largest_at']['t']:.6g} of segment {pair['largest_at']['segment']} of path 0"
     assert f'<p class="subtitle">{sentence} Largest difference: {largest[1]}; {largest[2]}, at {place}.</p>' in text

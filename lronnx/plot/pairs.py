@@ -874,7 +874,7 @@ class _Page:
     def _answer(self, pair: Pair) -> str:
         """The verdict in words, with the evidence that comes first."""
         name, figure, meaning = comparison_report.evidence_rows(self._comparison, pair.told)[0]
-        told = comparison_report.verdict_text(pair.told, self._comparison["paths"])
+        told = comparison_report.verdict_text(self._comparison, pair.told)
         at = pair.told["largest_at"]
         where = "" if at is None else f", at {_place(self._comparison, at)}"
         return f"{told} {study.sentence(name)}: {figure}; {meaning}{where}."
