@@ -140,6 +140,15 @@ def test_numbers_of_the_evidence_are_written_as_in_all_tables(different: Made) -
     assert told[told.index("largest difference") + 2].endswith(": 1.23457e+06 and 123456")
 
 
+def test_what_was_cut_off_is_told(different: Made) -> None:
+    assert "cut off at the output" not in cells(page_of(different))
+    comparison = copy.deepcopy(different.comparison)
+    comparison["models"][1]["cut"] = ["Softmax", "Identity"]
+    told = cells(page_of(different._replace(comparison=comparison)))
+    at = told.index("cut off at the output")
+    assert told[at + 1 : at + 3] == ["", "Softmax, Identity"]
+
+
 def test_what_was_walked_is_counted(three: Made, tmp_path: Path) -> None:
     text = page_of(three).decode()
     assert '<p class="subtitle">12 paths, 24 segments in all; all are compared with net1.onnx</p>' in text

@@ -904,6 +904,7 @@ class _Page:
                 "SHA-256": str(model["sha256"])[:12],
                 "input": f"{model['input']} ({shape})",
                 "output": f"{model['output']} ({outputs:,} {study.plural(outputs, 'number')})",
+                "cut off at the output": ", ".join(map(str, model.get("cut", ()))),
                 "as matched": "\n".join(map(str, model["matched"])),
                 "units": _count(model["units"]),
                 "switching layers": str(len(layers)) if layers.ordered else "",
