@@ -124,8 +124,8 @@ def evidence_rows(
     rows.append(("largest output", number(pair["size"]), "of both, in absolute value"))
     if at is not None and pair["largest_difference"] <= GROSS * pair["size"]:
         # Beyond that, no rounding is asked.
-        by = "in double precision" if pair["rounding"] == "double" else "of numbers stored in float32"
-        rows.append(("rounding explains", tiny(pair["allowed"]), f"of the largest difference: rounding {by}"))
+        by = "in double precision" if pair["rounding"] == "double" else "of float32 numbers"
+        rows.append(("rounding explains", tiny(pair["allowed"]), f"of that difference: rounding {by}"))
     if parts is not None:
         place = f"{_where(result, parts)}; output {parts['output']}, by over {tiny(parts['allowed'])}"
         rows.append(("parts from", number(parts["t"]), place))
