@@ -434,6 +434,7 @@ def test_what_rounding_explains_is_drawn_segment_by_segment(
     drawn = figure(different._replace(comparison=comparison, differences={2: table}), "difference")
     [line] = [mark for mark in of(drawn, 1, Line) if mark.name == "what rounding explains"]
     assert line.y.tolist() == shown
+    assert f"drawn for output {pair['largest_at']['output']}, which differs most." in drawn.caption
     assert line.x.tolist() == ([0.0, 1.0, 1.0, 2.0] if len(shown) == 4 else [0.0, 2.0])
     low, high = drawn.panels[1].y.range or (0.0, 0.0)
     assert low < min(shown) <= max(shown) < high

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -496,6 +495,9 @@ class _Drawing:
         if explained is not None and self.allowed is None:
             size = "small" if explained.max() < self.top else "large"
             sentences.append(f"What rounding explains is too {size}, beside the differences, to be shown.")
+        at = told["largest_at"]
+        if self.allowed is not None and at is not None and len(path.names) > 1:
+            sentences.append(f"What rounding explains is drawn for {path.names[at['output']]}, which differs most.")
         if self.floor:
             sentences.append("What is less than the axis shows, 0 too, is at its lower end.")
         if self.faint:
@@ -904,7 +906,7 @@ class _Page:
                 "SHA-256": str(model["sha256"])[:12],
                 "input": f"{model['input']} ({shape})",
                 "output": f"{model['output']} ({outputs:,} {study.plural(outputs, 'number')})",
-                "cut off at the output": ", ".join(map(str, model.get("cut", ()))),
+                "cut off at the output": ", ".join(map(str, model["cut"])),
                 "as matched": "\n".join(map(str, model["matched"])),
                 "units": _count(model["units"]),
                 "switching layers": str(len(layers)) if layers.ordered else "",
@@ -944,7 +946,8 @@ class _Page:
         return found
 
     def _pair(self, pair: Pair, *, drawn: bool) -> list[page.Block]:
-        rows = _grouped(comparison_report.evidence_rows(self._comparison, pair.told))
+        evidence = comparison_report.evidence_rows(self._comparison, pair.told, _count)
+        rows = [(name.strip(), *told) for name, *told in evidence]
         blocks: list[page.Block] = [self._page.DataTable(("figure", "value", "meaning"), rows, sorts=False)]
         figure = difference(self._comparison, pair, columns=self._columns) if drawn else None
         if figure is not None:
@@ -1072,22 +1075,6 @@ class _Page:
 
 def _count(number: int) -> str:
     return f"{number:,}"
-
-
-_COUNTED = ("breakpoints", "unit switches")
-"""Figures of the evidence whose meaning counts; that of others has names and numbers of outputs."""
-
-
-def _grouped(rows: Sequence[tuple[str, str, str]]) -> list[tuple[str, str, str]]:
-    """Rows of evidence with thousands separators in whole numbers, as all tables of a page have them."""
-
-    def grouped(text: str) -> str:
-        return re.sub(r"(?<![\w.,+-])\d{4,}(?![\w.,])", lambda found: _count(int(found[0])), text)
-
-    return [
-        (name.strip(), grouped(value), grouped(meaning) if name in _COUNTED else meaning)
-        for name, value, meaning in rows
-    ]
 
 
 def _columns(count: int) -> Literal[2, 3]:
