@@ -7,20 +7,26 @@ import json
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import made_comparisons
 import numpy as np
 import onnx
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
 from onnx import numpy_helper
-from strategies import Builder
+from strategies import Builder, Tensor
+from walks import hand_walk
 
 import lronnx
-from lronnx import cli, comparison_report, report, runs, side_by_side
+from lronnx import cli, comparison_report, jobs, matching, records, report, runs, side_by_side
+from lronnx.comparison import compare_walks
+from lronnx.correspondence import Correspondence
+from lronnx.paths import Path as Along
 from lronnx.study import Crew, Progress, Settings
 from lronnx.walker import Stop
 
@@ -183,7 +189,7 @@ def test_the_other_networks_lengths_are_the_firsts(folder: Path) -> None:
 
 def test_an_interrupted_comparison_goes_on(tmp_path: Path, nudged: Path) -> None:
     def planned() -> side_by_side.Plan:
-        from lronnx import matching, study
+        from lronnx import study
 
         loaded = matching.load_models([MODEL, nudged], threads=1)
         return side_by_side.plan(
@@ -326,3 +332,310 @@ def test_measures_are_those_of_analyze(folder: Path, tmp_path: Path) -> None:
     assert set(one.paths) == set(two.paths)
     for measure, values in one.paths.items():
         assert np.array_equal(values, two.paths[measure], equal_nan=values.dtype.kind == "f"), measure
+
+
+# --- Tiny networks, by hand ---------------------------------------------------------------------------------------------
+
+HIDDEN, BIAS = [[1, 0], [0, 1], [1, 1]], [0, 0.5, -0.25]
+LAST = [[1, 1, 1], [1, -1, 0]]
+AWAY = np.array([[-1.0, -1.0], [0.25, 0.5], [1.0, -0.75]])
+
+
+def saved(path: Path, b: Builder, output: Tensor) -> Path:
+    path.write_bytes(b.model(output).SerializeToString())
+    return path
+
+
+def small(path: Path, last: Any = LAST, hidden: Any = HIDDEN, bias: Any = BIAS, shift: Any = (0, 0)) -> Path:
+    """Three units on a plane, two outputs."""
+    b = Builder((2,))
+    return saved(path, b, b.gemm(b.relu(b.gemm(b.input, hidden, bias)), last, shift))
+
+
+def planned(models: Sequence[Path], paths: Sequence[np.ndarray[Any, Any]]) -> side_by_side.Plan:
+    def made(network: lronnx.Network) -> Any:
+        one = side_by_side.on_points(paths[0], False, Settings(), {"command": "none"}, network)
+        every = tuple(Along(points.reshape(-1, *network.input_shape), False) for points in paths)
+        return replace(one, paths=every, described={"family": "points", "numbers": np.concatenate(paths).tolist()})
+
+    return side_by_side.plan(matching.load_models(list(models), threads=1), made)
+
+
+def test_slopes_of_the_other_network_are_in_the_order_of_its_values(tmp_path: Path) -> None:
+    """Outputs that are images, with their channels first and last."""
+    rng = np.random.default_rng(0)
+    weights, last = rng.normal(size=(5, 12)), rng.normal(size=(12, 5))
+    b = Builder((3, 2, 2))
+    x = b.gemm(b.relu(b.gemm(b.add("Flatten", [b.input], (1, 12)), weights)), last)
+    first = saved(tmp_path / "chw.onnx", b, b.add("Reshape", [x, b.constant([1, 3, 2, 2], np.int64)], (1, 3, 2, 2)))
+    b = Builder((2, 2, 3))
+    x = b.add("Transpose", [b.input], (1, 3, 2, 2), perm=[0, 3, 1, 2])
+    x = b.gemm(b.relu(b.gemm(b.add("Flatten", [x], (1, 12)), weights)), last)
+    x = b.add("Reshape", [x, b.constant([1, 3, 2, 2], np.int64)], (1, 3, 2, 2))
+    other = saved(tmp_path / "hwc.onnx", b, b.add("Transpose", [x], (1, 2, 2, 3), perm=[0, 2, 3, 1]))
+    points = rng.normal(size=(3, 12))
+    ended, result = planned([first, other], [points]).run(str(tmp_path / "out"), Crew(1))
+    assert result is not None
+    assert result["pairs"][0]["verdict"] == "identical regions"
+    one, two = (pq.read_table(tmp_path / "out" / "models" / name / "segments") for name in ("1-chw.onnx", "2-hwc.onnx"))
+    for column in ("slope_variation", "total_variation", "absolute_deviation"):
+        rows = np.array(one.column(column).to_pylist())
+        np.testing.assert_allclose(np.array(two.column(column).to_pylist()), rows, rtol=1e-9, atol=1e-12)
+        assert len(np.unique(rows.round(9), axis=1)[0]) == 12
+    networks = [lronnx.load(path) for path in (first, other)]
+    found = lronnx.compare(*networks, points.reshape(-1, 1, 3, 2, 2)).match
+    mine = networks[0].walk_path(points.reshape(-1, 1, 3, 2, 2)).segments
+    theirs = networks[1].walk_path(found.points(points.reshape(-1, 1, 3, 2, 2))).segments
+    for walk, own in zip(side_by_side.aligned(mine, theirs, found), mine, strict=True):
+        np.testing.assert_allclose(walk.slopes, own.slopes, rtol=1e-7, atol=1e-9)
+        assert walk.length == own.length
+
+
+def test_kept_differences_are_of_their_own_pair_path_and_output(tmp_path: Path) -> None:
+    """Of three networks, where the second differs most on the last path, and the third on the one in the middle."""
+    models = [
+        small(tmp_path / "one.onnx"),
+        small(tmp_path / "two.onnx", last=[[1, 1, 1], [1, -1.5, 0]]),
+        small(tmp_path / "three.onnx", last=[[1, 1, 1], [1.75, -1, 0]]),
+    ]
+    paths = [
+        np.array([[-1, -1], [0.5, 0.5], [1, 0.25]]),
+        np.array([[-1, -1], [8, 1.0], [3, 1]]),
+        np.array([[-1.0, -1], [1, 4], [2, -2]]),
+    ]
+    ended, result = planned(models, paths).run(str(tmp_path / "out"), Crew(1))
+    assert result is not None
+    assert [pair["largest_at"]["path"] for pair in result["pairs"]] == [2, 1]
+    networks = [lronnx.load(model) for model in models]
+    for pair in result["pairs"]:
+        at, number = pair["largest_at"], pair["other"]
+        assert at["output"] == 1
+        table = pq.read_table(tmp_path / "out" / "differences" / f"{number}.parquet")
+        told = {key.decode().removeprefix("lronnx."): json.loads(text) for key, text in table.schema.metadata.items()}
+        assert (told["path"], told["first"], told["other"]) == (at["path"], 1, number)
+        points = paths[at["path"]]
+        for row in table.to_pylist():
+            start, end = points[row["segment"]], points[row["segment"] + 1]
+            place = (start + row["t"] * (end - start)).reshape(networks[0].input_shape)
+            for name, one in (("first", networks[0]), ("other", networks[number - 1])):
+                np.testing.assert_allclose(row[name], one.evaluate(place).reshape(-1), rtol=1e-9, atol=1e-12)
+        alone = lronnx.compare(networks[0], networks[number - 1], points).paths[0]
+        assert told["allowed"] == pytest.approx(alone.allowed[:, 1].tolist(), rel=1e-9)
+        # Outputs of another size have another rounding.
+        assert told["allowed"] != pytest.approx(alone.allowed[:, 0].tolist(), rel=0.1)
+
+
+def test_rounding_is_the_coarsest_and_moves_are_medians(tmp_path: Path) -> None:
+    """A layer that is scaled by three and back, in float32."""
+    first = made_comparisons.network(tmp_path / "first.onnx")
+    other = made_comparisons.network(tmp_path / "other.onnx", scale=3.0)
+    paths = [made_comparisons.points(2, seed=seed) for seed in range(3)]
+    found = lronnx.compare(first, other, paths)
+    assert found.rounding == found.pair["rounding"] == "float32"
+    assert found.verdict == "identical regions"
+    assert "rounding of numbers stored in float32" in comparison_report.verdict_text(found.json, found.pair)
+    moves = []
+    for points in paths:
+        walks = [one.walk_path(points).segments for one in (first, other)]
+        moves.append(np.concatenate([np.abs(a.t - b.t)[1:-1] for a, b in zip(*walks, strict=True)]))
+        assert all(a.breakpoints == b.breakpoints > 3 for a, b in zip(*walks, strict=True))
+    medians = [float(np.median(move)) for move in moves]
+    assert found.pair["median_move"] == pytest.approx(float(np.median(medians)), rel=1e-6)
+    assert found.pair["largest_move"] == pytest.approx(float(max(move.max() for move in moves)), rel=1e-6)
+    assert len({f"{x:.3g}" for x in (*medians, *map(np.max, moves))}) == 6
+    assert [one.correspondence.median_move for one in found.paths] == pytest.approx(medians, rel=1e-6)
+
+
+def test_rows_of_a_pair_hold_its_figures() -> None:
+    first = [hand_walk([[0, 1], [2, 0], [1, 1], [0, 3]])]
+    other = [hand_walk([[0, 1], [2, 0.5], [1, 1], [0, 3], [1, 3]])]
+    units = Correspondence(
+        switches=(4, 6),
+        matched=3,
+        largest_move=0.5,
+        median_move=0.25,
+        grazing=(1, 2),
+        unmatched=({"a": 5}, {"b": 7, "c": 8}),
+        nodes={"a": {"b": 2, "c": 1}},
+        one_to_one=False,
+    )
+    found = replace(compare_walks(first, other, nodes=((), ())), correspondence=units)
+    assert found.largest_at is not None
+    assert found.parts_at is not None
+    assert found.breakpoints == (2, 3)
+    assert found.allowed[0, 0] != found.allowed[0, 1]
+    [row] = records.compared(7, {3: found}).to_pylist()
+    assert row == {
+        "path": 7,
+        "other": 3,
+        "verdict": "different",
+        "rounding": None,
+        "length": 2.0,
+        "breakpoints_first": 2,
+        "breakpoints_other": 3,
+        "union_breakpoints": found.union_breakpoints,
+        "largest_difference": found.largest_difference,
+        "largest_at": asdict(found.largest_at),
+        "size": found.size,
+        "allowed": float(found.allowed.max()),
+        "parts_at": asdict(found.parts_at),
+        "difference_integral": found.difference_integral.tolist(),
+        "switches_first": 4,
+        "switches_other": 6,
+        "matched_switches": 3,
+        "largest_move": 0.5,
+        "median_move": 0.25,
+        "one_to_one": False,
+        "grazing_first": 1,
+        "grazing_other": 2,
+        "unmatched_first": [("a", 5)],
+        "unmatched_other": [("b", 7), ("c", 8)],
+        "nodes": [("a", [("b", 2), ("c", 1)])],
+    }
+
+
+def test_breakpoints_are_each_networks_own(tmp_path: Path) -> None:
+    models = [small(tmp_path / "one.onnx"), small(tmp_path / "two.onnx", bias=[5, 0.5, -0.25])]
+    found = lronnx.compare(*models, [AWAY, AWAY + 0.125])
+    own = [
+        sum(walk.breakpoints for points in (AWAY, AWAY + 0.125) for walk in one.walk_path(points).segments)
+        for one in map(lronnx.load, models)
+    ]
+    assert found.pair["breakpoints"] == own
+    assert own[0] > own[1] > 0
+
+
+def test_paths_of_different_length_are_compared_in_part() -> None:
+    whole = hand_walk([[0, 1], [2, 0]], nodes=())
+    assert not compare_walks([whole, whole], [whole, whole], nodes=((), ())).partial
+    for first, other in (([whole, whole], [whole]), ([whole], [whole, whole])):
+        assert compare_walks(first, other, nodes=((), ())).partial
+
+
+def test_up_to_a_hundredth_rounding_is_asked() -> None:
+    def at(end: float) -> Any:
+        return [hand_walk([[0.0], [end]], nodes=())]
+
+    def rounding(end: float) -> str | None:
+        # Twins that are as far from what they are twins of.
+        return compare_walks(
+            at(1.0), at(end), nodes=((), ()), twin=lambda side, seed: at((1.0, end)[side] + 0.02)
+        ).rounding
+
+    assert rounding(1.0095) == "float32"
+    assert rounding(1.0015) == "float32"
+    assert rounding(1.0105) is None
+
+
+def test_a_rounded_twin_has_neighbouring_weights(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    weights = (rng.normal(size=(6, 5)) * 10.0 ** rng.integers(-3, 4, (6, 5))).astype(np.float32)
+    weights[2, 3] = 0.0
+    b = Builder((5,))
+    network = lronnx.load(saved(tmp_path / "linear.onnx", b, b.gemm(b.input, weights)))
+    found = [
+        np.stack([network.rounded(seed).evaluate(point).reshape(-1) for point in np.eye(5)], axis=1) for seed in (0, 1)
+    ]
+    for twin in found:
+        # Of a single weight, in double precision: its value.
+        steps = (twin - weights.astype(np.float64)) / np.spacing(np.abs(weights)).astype(np.float64)
+        assert steps[2, 3] == 0.0
+        steps[2, 3] = 1.0
+        assert set(steps.reshape(-1).tolist()) == {-1.0, 1.0}
+    assert (found[0] != found[1]).any()
+
+
+def verdict(first: Path, other: Path, paths: Any) -> str:
+    found = lronnx.compare(first, other, paths)
+    return comparison_report.verdict_text(found.json, found.pair)
+
+
+def test_on_how_many_paths_outputs_differ_is_told(tmp_path: Path) -> None:
+    first, other = small(tmp_path / "one.onnx"), small(tmp_path / "two.onnx", last=[[1, 1, 1], [1, -1.5, 0]])
+    # Where the second unit is off, both are the same.
+    off, on = np.array([[-1.0, -1], [2, -0.75]]), np.array([[-1, -1], [1, 2.0]])
+    told = "the outputs differ by more than rounding explains"
+    all_the_same = " All the same, their activation regions correspond one to one: the same units switch."
+    assert verdict(first, other, [off, on, on + 0.5]) == f"On these 3 paths {told} on 2 of them.{all_the_same}"
+    assert verdict(first, other, [on, on + 0.5]) == f"On these 2 paths {told} on all of them.{all_the_same}"
+    assert verdict(first, other, [on]) == f"On this path {told}.{all_the_same}"
+    # Another unit that switches elsewhere.
+    moved = small(tmp_path / "three.onnx", bias=[0, 0.5, 9])
+    assert verdict(first, moved, [on]) == f"On this path {told}."
+
+
+def test_where_no_unit_switches_it_is_told(tmp_path: Path) -> None:
+    models = [tmp_path / "one.onnx", tmp_path / "two.onnx"]
+    for path, factor in zip(models, (1.0, 2.0), strict=True):
+        b = Builder((2,))
+        saved(path, b, b.gemm(b.gemm(b.input, np.eye(2) * factor), np.array(LAST)[:, :2] / factor))
+    told = "On this path both are the same function: their outputs differ by no more than rounding in double precision."
+    assert verdict(*models, [AWAY]) == f"{told} No unit switches: each path is a single region of both."
+
+
+def test_units_that_stand_for_several_are_told(tmp_path: Path) -> None:
+    """A unit that switches at -1 and at 1, and two units of which each switches at one of these."""
+    b = Builder((1,))
+    size = b.add("Abs", [b.input], (1, 1))
+    first = saved(tmp_path / "one.onnx", b, b.sum(size, b.relu(b.gemm(size, [[1]], [-1]))))
+    b = Builder((1,))
+    size = b.add("Abs", [b.input], (1, 1))
+    outside = b.gemm(b.relu(b.gemm(b.input, [[1], [-1]], [-1, -1])), [[1, 1]])
+    other = saved(tmp_path / "two.onnx", b, b.sum(size, outside))
+    found = lronnx.compare(first, other, np.array([[-2.0], [3.0]]))
+    assert found.verdict == "same function, different units"
+    assert found.pair["unmatched_by_node"] == [{}, {}]
+    told = "All switches are at the same places, but belong to other units: one stands for several of the other."
+    assert comparison_report.verdict_text(found.json, found.pair).endswith(f"in double precision. {told}")
+    # A unit of no effect has no counterpart.
+    b = Builder((1,))
+    size = b.add("Abs", [b.input], (1, 1))
+    inside = b.gemm(b.relu(b.gemm(size, [[1], [1]], [-1, -2])), [[1, 0]])
+    other = saved(tmp_path / "three.onnx", b, b.sum(size, inside))
+    told = "But some units that switch have no counterpart that switches at the same places."
+    assert verdict(first, other, np.array([[-2.5], [3.0]])).endswith(f"in double precision. {told}")
+
+
+@pytest.mark.parametrize("failing", [(True, True), (True, False), (False, True), (False, False)])
+def test_the_library_tells_of_failed_self_checks(
+    failing: tuple[bool, bool], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = [small(tmp_path / "one.onnx"), small(tmp_path / "two.onnx")]
+    original = lronnx.Network.walk_path
+
+    def broken(self: lronnx.Network, *arguments: Any, **options: Any) -> Any:
+        found = original(self, *arguments, **options)
+        if not failing[self.name == "two.onnx"]:
+            return found
+        return replace(
+            found,
+            segments=tuple(
+                replace(one, self_check=replace(one.self_check, contradictions=3)) for one in found.segments
+            ),
+        )
+
+    monkeypatch.setattr(lronnx.Network, "walk_path", broken)
+    found = lronnx.compare(*models, AWAY)
+    assert found.ok is not any(failing)
+    told = ", SELF-CHECK FAILED" if any(failing) else ""
+    assert repr(found) == f"<lronnx.Comparison: identical regions, outputs differ by up to 0{told}>"
+
+
+def test_seconds_are_each_networks_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    models = [small(tmp_path / "one.onnx"), small(tmp_path / "two.onnx", bias=[0, 0.5, 0]), small(tmp_path / "x.onnx")]
+    clock = [0.0]
+    taken = {"one.onnx": 1.0, "two.onnx": 20.0, "x.onnx": 300.0}
+    original = jobs.Walking.segments
+
+    def slow(self: jobs.Walking, *arguments: Any) -> Any:
+        clock[0] += taken[self.network.name]
+        return original(self, *arguments)
+
+    monkeypatch.setattr(jobs.Walking, "segments", slow)
+    monkeypatch.setattr(side_by_side, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    ended, result = planned(models, [AWAY, AWAY + 0.125]).run(str(tmp_path / "out"), Crew(1))
+    assert result is not None
+    found = [runs.read(folder).seconds for folder in side_by_side.run_folders(str(tmp_path / "out"))]
+    assert found == [2.0, 40.0, 600.0]
+    # With what comparing them takes.
+    assert ended.seconds >= sum(taken.values()) * 2
