@@ -334,7 +334,7 @@ def test_measures_are_those_of_analyze(folder: Path, tmp_path: Path) -> None:
         assert np.array_equal(values, two.paths[measure], equal_nan=values.dtype.kind == "f"), measure
 
 
-# --- Tiny networks, by hand ---------------------------------------------------------------------------------------------
+# --- Tiny networks, by hand -------------------------------------------------------------------------------------------
 
 HIDDEN, BIAS = [[1, 0], [0, 1], [1, 1]], [0, 0.5, -0.25]
 LAST = [[1, 1, 1], [1, -1, 0]]
@@ -374,7 +374,7 @@ def test_slopes_of_the_other_network_are_in_the_order_of_its_values(tmp_path: Pa
     x = b.add("Reshape", [x, b.constant([1, 3, 2, 2], np.int64)], (1, 3, 2, 2))
     other = saved(tmp_path / "hwc.onnx", b, b.add("Transpose", [x], (1, 2, 2, 3), perm=[0, 2, 3, 1]))
     points = rng.normal(size=(3, 12))
-    ended, result = planned([first, other], [points]).run(str(tmp_path / "out"), Crew(1))
+    _, result = planned([first, other], [points]).run(str(tmp_path / "out"), Crew(1))
     assert result is not None
     assert result["pairs"][0]["verdict"] == "identical regions"
     one, two = (pq.read_table(tmp_path / "out" / "models" / name / "segments") for name in ("1-chw.onnx", "2-hwc.onnx"))
@@ -403,7 +403,7 @@ def test_kept_differences_are_of_their_own_pair_path_and_output(tmp_path: Path) 
         np.array([[-1, -1], [8, 1.0], [3, 1]]),
         np.array([[-1.0, -1], [1, 4], [2, -2]]),
     ]
-    ended, result = planned(models, paths).run(str(tmp_path / "out"), Crew(1))
+    _, result = planned(models, paths).run(str(tmp_path / "out"), Crew(1))
     assert result is not None
     assert [pair["largest_at"]["path"] for pair in result["pairs"]] == [2, 1]
     networks = [lronnx.load(model) for model in models]
