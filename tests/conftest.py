@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
+import budget
 import pytest
 
 # Markers of tests that run only if the option of the same name asks for them, and what these need.
@@ -18,6 +19,12 @@ def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         if "LRONNX_CACHE_DIR" not in os.environ:
             patch.setenv("LRONNX_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # Asked while test files are imported.
+    if config.getoption("--slow"):
+        os.environ[budget.VARIABLE] = "1"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

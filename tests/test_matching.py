@@ -16,6 +16,7 @@ import hypothesis.strategies as st
 import numpy as np
 import onnx
 import pytest
+from budget import examples
 from hypothesis import given, settings
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
@@ -27,7 +28,7 @@ from lronnx.network import Network, load
 
 Floats = NDArray[np.float64]
 
-RANDOM = settings(derandomize=True, database=None, deadline=None, max_examples=150)
+RANDOM = settings(derandomize=True, database=None, deadline=None, max_examples=examples(150))
 SHARED = Path(os.environ.get("LRONNX_SHARED") or Path(__file__).parents[2] / "shared") / "onnx"
 PRESENT = (SHARED / "MANIFEST.csv").is_file() and not os.environ.get("CI")
 

@@ -10,6 +10,7 @@ from itertools import pairwise
 import hypothesis.strategies as st
 import numpy as np
 import pytest
+from budget import examples
 from hypothesis import given, settings
 from numpy.typing import NDArray
 from walks import hand_path, hand_walk
@@ -19,7 +20,7 @@ from lronnx.regions import SelfCheck
 
 F = Fraction
 Floats = NDArray[np.float64]
-RANDOM = settings(derandomize=True, database=None, deadline=None, max_examples=200)
+RANDOM = settings(derandomize=True, database=None, deadline=None, max_examples=examples(200))
 
 # --- exact, and as slow as it likes ---------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from budget import examples
 from hypothesis import HealthCheck, Phase, given, settings
 from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
@@ -24,7 +25,7 @@ RANDOM = settings(
     database=None,
     deadline=None,
     phases=[Phase.explicit, Phase.generate, Phase.shrink],
-    max_examples=150,
+    max_examples=examples(150),
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 

@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.dataset
 import pyarrow.parquet as pq
 import pytest
+from budget import examples
 from click.testing import CliRunner, Result
 from PIL import Image
 
@@ -269,7 +270,7 @@ def progress_of(folder: Path) -> int:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="sends SIGKILL")
-def test_killed_ten_times(straight: Path, tmp_path: Path) -> None:
+def test_killed_again_and_again(straight: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     arguments = command("-o", folder, "--samples", 12, *QUICK, "--workers", 2, "--regions")
     # What is journaled at once shows up after a kill however short the run was.
@@ -278,7 +279,7 @@ def test_killed_ten_times(straight: Path, tmp_path: Path) -> None:
     arguments[1:3] = ["-c", script]
     rng = random.Random(11)
     killed, safe = 0, 0
-    while killed < 10:
+    while killed < examples(10):
         process = subprocess.Popen(arguments, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         until = time.monotonic() + rng.uniform(0.5, 4.0)
         # Some moments are in the middle of the work, right after something was written.
@@ -287,7 +288,7 @@ def test_killed_ten_times(straight: Path, tmp_path: Path) -> None:
                 break
             time.sleep(0.01)
         if process.poll() is not None:
-            # It got through before it was killed: begin again, so that ten kills count.
+            # It got through before it was killed: begin again, so that enough kills count.
             process.communicate()
             assert process.returncode == 0
             assert content(folder, "segments", "regions") == content(straight, "segments", "regions")

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import onnx
 import pytest
+from budget import examples
 from hypothesis import HealthCheck, Phase, assume, given, settings
 from oracle import Analysis, analyse
 from strategies import GENERIC, LATTICE, Builder, Case, Tensor, dense_cases, image_cases, sequence_cases
@@ -38,7 +39,7 @@ RANDOM = settings(
     database=None,
     deadline=None,
     phases=[Phase.explicit, Phase.generate, Phase.shrink],
-    max_examples=40,
+    max_examples=examples(40),
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
 )
 THRESHOLDS = {"Relu", "LeakyRelu", "PRelu", "Abs", "Clip", "HardSigmoid"}
@@ -431,13 +432,13 @@ def test_lattice_image_networks(case: Case) -> None:
     check_case(case)
 
 
-@settings(RANDOM, max_examples=25)
+@settings(RANDOM, max_examples=examples(25))
 @given(case=sequence_cases(GENERIC))
 def test_generic_sequence_networks(case: Case) -> None:
     check_case(case)
 
 
-@settings(RANDOM, max_examples=25)
+@settings(RANDOM, max_examples=examples(25))
 @given(case=sequence_cases(LATTICE))
 def test_lattice_sequence_networks(case: Case) -> None:
     check_case(case)
