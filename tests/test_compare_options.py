@@ -352,9 +352,17 @@ def test_a_file_of_differences_of_another_comparison_is_replaced(
 ) -> None:
     file = kept / "differences" / "2.parquet"
     before = file.read_bytes()
+    # Of one that differs most at the same place, by as much, and elsewhere by something else.
     b = Builder((2,))
-    third = saved(tmp_path / "third.onnx", b.model(b.gemm(planar(b), [[1, 1], [0, 1]])))
-    planned([small, third], points).run(str(tmp_path / "third"), Crew(1))
+    hidden = b.relu(b.gemm(b.input, [[1, 0], [0, 1], [1, 1]], [0, 0.5, -0.25]))
+    third = saved(tmp_path / "third.onnx", b.model(b.gemm(hidden, [[1.5, 0.625, 1], [1, -1, 0]])))
+    results = [
+        planned([small, one], points).run(str(folder), Crew(1))[1]
+        for one, folder in ((other, kept), (third, tmp_path / "third"))
+    ]
+    first, second = (found["pairs"][0] for found in results if found is not None)
+    assert first["largest_at"] == second["largest_at"]
+    assert first["mean_difference"] != second["mean_difference"]
     file.write_bytes((tmp_path / "third" / "differences" / "2.parquet").read_bytes())
     planned([small, other], points).run(str(kept), Crew(1))
     assert file.read_bytes() == before
