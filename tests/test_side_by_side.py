@@ -427,9 +427,9 @@ def test_kept_differences_are_of_their_own_pair_path_and_output(tmp_path: Path) 
 
 def test_rounding_is_the_coarsest_and_moves_are_medians(tmp_path: Path) -> None:
     """A layer that is scaled by three and back, in float32."""
-    first = made_comparisons.network(tmp_path / "first.onnx")
-    other = made_comparisons.network(tmp_path / "other.onnx", scale=3.0)
-    paths = [made_comparisons.points(2, seed=seed) for seed in range(3)]
+    first = made_comparisons.network(tmp_path / "first.onnx", width=8)
+    other = made_comparisons.network(tmp_path / "other.onnx", width=8, scale=3.0)
+    paths = [made_comparisons.points(1, seed=seed) for seed in range(3)]
     found = lronnx.compare(first, other, paths)
     assert found.rounding == found.pair["rounding"] == "float32"
     assert found.verdict == "identical regions"
