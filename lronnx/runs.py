@@ -169,7 +169,7 @@ def _manifest(place: Place) -> dict[str, Any]:
             )
         return _completed(found)
     except (FileNotFoundError, NotADirectoryError):
-        if place.exists(run_folder.COMPARISON):
+        if any(place.exists(name) for name in (run_folder.COMPARISON, f"pairs/{run_folder.MANIFEST}")):
             raise InputError(
                 f"{place.shown} is a comparison of networks, each of which has a run folder in {place.shown}/models"
             ) from None

@@ -591,16 +591,22 @@ class Plan:
 
 
 def _metadata(place: Place, name: str) -> dict[str, Any] | None:
-    """What the file of a difference says of itself, but for what is allowed; None if there is no such file."""
+    """What the file of a difference says of itself, but for what is allowed; None if there is no sound one."""
     if not place.exists(name):
         return None
+    content = place.read(name)
     try:
-        known = pq.ParquetFile(pa.BufferReader(place.read(name)), pre_buffer=False).schema_arrow.metadata or {}
+        # All of it is read, since damage may be anywhere.
+        known = _table(content).schema.metadata or {}
         told = {key.decode().removeprefix("lronnx."): json.loads(value) for key, value in known.items()}
-    except (pa.ArrowException, ValueError):
+    except (pa.ArrowException, OSError, ValueError):
         return None
     told.pop("allowed", None)
     return told
+
+
+def _table(content: bytes) -> pa.Table:
+    return pq.ParquetFile(pa.BufferReader(content), pre_buffer=False).read(use_threads=False)
 
 
 def differences(
@@ -658,8 +664,7 @@ def kept_differences(folder: str, result: Mapping[str, Any]) -> dict[int, pa.Tab
         name = f"{DIFFERENCES}/{pair['other']}.parquet"
         if place.exists(name):
             try:
-                content = pa.BufferReader(place.read(name))
-                found[pair["other"]] = pq.ParquetFile(content, pre_buffer=False).read(use_threads=False)
+                found[pair["other"]] = _table(place.read(name))
             except (pa.ArrowException, OSError) as error:
                 raise InputError(f"{place.shown}/{name} cannot be read: {error}") from None
     return found

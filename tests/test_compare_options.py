@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -334,13 +334,28 @@ def test_a_model_may_have_another_name_when_a_comparison_goes_on(
     assert (tmp_path / "report.html").stat().st_size > 10**4
 
 
-@pytest.mark.parametrize("left", [0.5, 0])
+def flipped(content: bytes, at: slice) -> bytes:
+    """With these bytes inverted."""
+    damaged = bytearray(content)
+    damaged[at] = bytes(255 - byte for byte in damaged[at])
+    return bytes(damaged)
+
+
+DAMAGE: dict[str, Callable[[bytes], bytes]] = {
+    "half": lambda content: content[: len(content) // 2],
+    "empty": lambda content: b"",
+    "body": lambda content: flipped(content, slice(4, 60)),
+    "footer": lambda content: flipped(content, slice(-1000, -8)),
+}
+
+
+@pytest.mark.parametrize("kind", list(DAMAGE))
 def test_a_damaged_file_of_differences_is_replaced(
-    left: float, kept: Path, small: Path, other: Path, points: Path
+    kind: str, kept: Path, small: Path, other: Path, points: Path
 ) -> None:
     file = kept / "differences" / "2.parquet"
     before = file.read_bytes()
-    file.write_bytes(before[: int(left * len(before))])
+    file.write_bytes(DAMAGE[kind](before))
     _, result = planned([small, other], points).run(str(kept), Crew(1))
     assert result is not None
     assert side_by_side.kept_differences(str(kept), result)[2].num_rows > 4

@@ -55,7 +55,7 @@ SPREAD = 10.0
 DECADES = 2.0
 """Decades that a logarithmic axis of differences goes down below what is typical."""
 
-FAR = 6.0
+FAR = 5.0
 """Decades up to which what rounding explains is shown below the differences that are typical."""
 
 MOST_NAMED = 20
