@@ -32,7 +32,29 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         parser.addoption(f"--{marker}", action="store_true", help=told)
 
 
+LONGEST = (
+    "test_study.py",
+    "test_sweep.py",
+    "test_walk_exact.py",
+    "test_plot_report.py",
+    "test_plot_pairs.py",
+    "test_runs.py",
+    "test_oracle.py",
+    "test_plot_still.py",
+    "test_metrics.py",
+    "test_side_by_side.py",
+    "test_workers.py",
+    "test_readme.py",
+    "test_plot_segment.py",
+    "test_scales.py",
+)
+"""Files that take longest, which begin first: where several processes share the files, none is left with one of them
+at the end."""
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    rank = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path.name, len(LONGEST)))
     for marker in OPT_IN:
         if config.getoption(f"--{marker}"):
             continue
