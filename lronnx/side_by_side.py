@@ -20,7 +20,7 @@ import re
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cache, partial
@@ -33,9 +33,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
 
-from lronnx import __version__, inputs, metrics, network, pairing, records, session, study, summary
+from lronnx import __version__, inputs, metrics, network, pairing, records, study, summary
 from lronnx.comparison import PathComparison, Verdict, compare_walks, union
-from lronnx.errors import InputError, LronnxError
+from lronnx.errors import InputError
 from lronnx.inputs import Pixels
 from lronnx.jobs import Job, Result, Task, Walking, told_of, worker_name
 from lronnx.matching import LoadedModel, Match, load_models, match
@@ -46,7 +46,6 @@ from lronnx.regions import PathWalk, Walk
 from lronnx.run_folder import COMPARISON, MANIFEST, Outcome, RunFolder
 from lronnx.study import Crew, Ended, Progress, Settings, Study
 from lronnx.walker import Stop
-from lronnx.workers import Here, Processes, Workers
 
 Floats = NDArray[np.float64]
 
@@ -510,46 +509,21 @@ class Plan:
         progress: Callable[[Progress], None] | None,
         stop: Callable[[], Stop],
     ) -> None:
-        first, before, regions = self.studies[0], len(done), 0
-        origins: dict[int, dict[str, Any]] = {}
+        first = self.studies[0]
 
-        def tasks() -> Iterator[Task]:
-            for number in range(len(first.paths)):
-                if number in done:
-                    continue
-                if stop() is not Stop.NO:
-                    return
-                try:
-                    path = first.paths[number]
-                except LronnxError as error:
-                    failed[number] = str(error)
-                    continue
-                origins[number] = first.origin(path)
-                yield Task(number, path.points, path.closed, first.keeps_units(number))
+        def keep(result: Result, origin: Mapping[str, Any]) -> int:
+            assert result.rows is not None
+            regions = 0
+            for run, one in zip(runs, result.others, strict=True):
+                assert one.rows is not None
+                run.add(study.outcome(one, origin))
+                regions += int(one.rows.column("regions").to_numpy().sum())
+            pairs.add(Outcome(result.path, result.rows, study.times(result)))
+            done.add(result.path)
+            return regions
 
-        alone = crew.workers is None and session.choose_device(self.settings.device) == "cuda"
-        count = min(1 if alone else crew.workers or session.cores(), len(first.paths) - before)
-        workers: Workers = Here(job, stop) if count == 1 else Processes(job, count, stop)
-        try:
-            for result in workers.results(tasks()):
-                if result is not None and not result.interrupted:
-                    origin = origins.pop(result.path)
-                    if result.problem:
-                        failed[result.path] = result.problem
-                    else:
-                        assert result.rows is not None
-                        for run, one in zip(runs, result.others, strict=True):
-                            assert one.rows is not None
-                            run.add(study.outcome(one, origin))
-                            regions += int(one.rows.column("regions").to_numpy().sum())
-                        pairs.add(Outcome(result.path, result.rows, study.times(result)))
-                        done.add(result.path)
-                if progress is not None:
-                    progress(Progress(len(done), before, len(first.paths), regions, len(failed)))
-                if stop() is Stop.NOW:
-                    break
-        finally:
-            workers.close()
+        workers = first.local_workers(job, crew, len(first.paths) - len(done), stop)
+        first.drive(workers, done, failed, keep, progress, stop)
 
     def _keep_differences(
         self,

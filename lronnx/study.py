@@ -25,7 +25,7 @@ from lronnx.data import Dataset, open_data
 from lronnx.errors import InputError, LronnxError
 from lronnx.estimates import Plan
 from lronnx.inputs import Pixels, split_spec
-from lronnx.jobs import Job, Result, Task
+from lronnx.jobs import Job, Result, Task, Work
 from lronnx.network import ENGINES, PRECISIONS, Network
 from lronnx.ops.lowering import check_name
 from lronnx.paths import Path
@@ -290,13 +290,35 @@ class Study:
         progress: Callable[[Progress], None] | None,
         stop: Callable[[], Stop],
     ) -> None:
-        regions = 0
+        def keep(result: Result, origin: Mapping[str, Any]) -> int:
+            assert result.rows is not None
+            run.add(outcome(result, origin))
+            return self._regions(result.rows)
+
+        workers = self._workers(crew, run.manifest["chosen"]["rates"], len(self.paths) - before, stop)
+        self.drive(workers, run.done, failed, keep, progress, stop)
+
+    def drive(
+        self,
+        workers: Workers,
+        done: set[int],
+        failed: dict[int, str],
+        keep: Callable[[Result, Mapping[str, Any]], int],
+        progress: Callable[[Progress], None] | None,
+        stop: Callable[[], Stop],
+    ) -> None:
+        """Have workers, which are closed in the end, do all paths that are not ``done``.
+
+        ``keep``: is given each result with its path's origin, adds the path to ``done`` and tells how many regions
+        there are. ``failed``: takes why a path could not be walked.
+        """
+        before, regions = len(done), 0
         # Of the paths that are being walked.
         origins: dict[int, dict[str, Any]] = {}
 
         def tasks() -> Iterator[Task]:
             for number in range(len(self.paths)):
-                if number in run.done:
+                if number in done:
                     continue
                 if stop() is not Stop.NO:
                     return
@@ -308,20 +330,16 @@ class Study:
                 origins[number] = self.origin(path)
                 yield Task(number, path.points, path.closed, self.keeps_units(number), self.settings.regions)
 
-        workers = self._workers(crew, run.manifest["chosen"]["rates"], len(self.paths) - before, stop)
         try:
-            results = workers.results(tasks())
-            for result in results:
+            for result in workers.results(tasks()):
                 if result is not None and not result.interrupted:
                     origin = origins.pop(result.path)
                     if result.problem:
                         failed[result.path] = result.problem
                     else:
-                        assert result.rows is not None
-                        run.add(outcome(result, origin))
-                        regions += self._regions(result.rows)
+                        regions += keep(result, origin)
                 if progress is not None:
-                    progress(Progress(len(run.done), before, len(self.paths), regions, len(failed)))
+                    progress(Progress(len(done), before, len(self.paths), regions, len(failed)))
                 if stop() is Stop.NOW:
                     break
         finally:
@@ -337,6 +355,10 @@ class Study:
                 raise InputError(f"the model file {self.network.path}, or its weights, has changed since it was loaded")
             job = replace(job, model=content)
             return Dask(job, address=crew.scheduler, count=min(crew.workers or session.cores(), remaining))
+        return self.local_workers(job, crew, remaining, stop)
+
+    def local_workers(self, job: Work, crew: Crew, remaining: int, stop: Callable[[], Stop]) -> Workers:
+        """Workers on this machine for so many paths."""
         alone = crew.workers is None and session.choose_device(self.settings.device) == "cuda"
         count = min(1 if alone else crew.workers or session.cores(), remaining)
         return Here(job, stop) if count == 1 else Processes(job, count, stop)
