@@ -151,12 +151,9 @@ def _decorated(command: _Command, decorators: Sequence[Callable[[_Command], _Com
     return command
 
 
-def _model_options(command: _Command) -> _Command:
-    """The options that say which function a model file stands for."""
+def _input_options(command: _Command) -> _Command:
+    """The options that say what a model file leaves open about its inputs."""
     decorators = [
-        click.option(
-            "--output", "output_name", metavar="NAME", help="Analyse this output, tensor or node (default: the first)."
-        ),
         click.option(
             "--shape",
             "shapes",
@@ -172,6 +169,17 @@ def _model_options(command: _Command) -> _Command:
             multiple=True,
             help="Hold this input of a model with several at the array in a .npy or .npz file.",
         ),
+    ]
+    return _decorated(command, decorators)
+
+
+def _model_options(command: _Command) -> _Command:
+    """The options that say which function a model file stands for."""
+    decorators = [
+        click.option(
+            "--output", "output_name", metavar="NAME", help="Analyse this output, tensor or node (default: the first)."
+        ),
+        _input_options,
     ]
     return _decorated(command, decorators)
 
@@ -817,21 +825,7 @@ def make_report(
 @click.option("--scale", "scales", multiple=True, metavar="[K=]NUMBER", help="Pixels: (pixel * SCALE - MEAN) / STD.")
 @click.option("--mean", "means", multiple=True, metavar="[K=]NUMBERS", help="One number or one per channel, a,b,c.")
 @click.option("--std", "stds", multiple=True, metavar="[K=]NUMBERS", help="One number or one per channel, a,b,c.")
-@click.option(
-    "--shape",
-    "shapes",
-    type=_NamedShape(),
-    metavar="NAME=1x3x32x32",
-    multiple=True,
-    help="Shape of one sample of an input whose size a model leaves open.",
-)
-@click.option(
-    "--input",
-    "fixed_inputs",
-    type=_NamedFile(),
-    multiple=True,
-    help="Hold this input of a model with several at the array in a .npy or .npz file.",
-)
+@_input_options
 @click.option(
     "--engine",
     type=click.Choice(["sweep", "walk"]),
